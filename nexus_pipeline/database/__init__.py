@@ -1,0 +1,1 @@
+"""Where PostgreSQL is, how to reach it, and its schema."""

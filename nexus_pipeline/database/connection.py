@@ -1,0 +1,138 @@
+"""How to reach PostgreSQL: the embedded server, or the one that NEXUS_DATABASE_URL names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from nexus_pipeline.database import embedded
+from nexus_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
+    Pool = ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+EMBEDDED_DATABASE = "nexus"
+EMBEDDED_DAGSTER_DATABASE = "nexus_dagster"
+_CONNECT_TIMEOUT_SECONDS = 10
+
+
+class DatabaseError(RuntimeError):
+    """The database cannot be used; the text is one line that says why and what to do, without any secret."""
+
+
+def server_conninfo(settings: Settings) -> str:
+    """The libpq conninfo of the database to work in; the embedded server is started, or found, where none is named.
+
+    Raises:
+        DatabaseError: the URL is none, or the embedded server does not start.
+    """
+    if settings.database_url is not None:
+        try:
+            parts = conninfo_to_dict(settings.database_url.get_secret_value())
+        except psycopg.ProgrammingError:
+            raise DatabaseError(
+                "NEXUS_DATABASE_URL: is no libpq URL, as in postgresql://user@host:5432/database"
+            ) from None
+        return make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **parts})
+    return _embedded_conninfo(settings, EMBEDDED_DATABASE)
+
+
+def dagster_conninfo(settings: Settings) -> str:
+    """The libpq conninfo of Dagster's own storage: named, or a second database on the same server, made when absent.
+
+    Raises:
+        DatabaseError: it is missing and may not be made.
+    """
+    if settings.dagster_database_url is not None:
+        try:
+            conninfo_to_dict(settings.dagster_database_url.get_secret_value())
+        except psycopg.ProgrammingError:
+            raise DatabaseError("NEXUS_DAGSTER_DATABASE_URL: is no libpq URL") from None
+        return make_conninfo(settings.dagster_database_url.get_secret_value())
+    if settings.database_url is None:
+        return _embedded_conninfo(settings, EMBEDDED_DAGSTER_DATABASE)
+    conninfo = server_conninfo(settings)
+    with connect(conninfo) as connection:
+        name = f"{connection.info.dbname[:55]}_dagster"
+        try:
+            _create_database(connection, name)
+        except psycopg.errors.InsufficientPrivilege:
+            raise DatabaseError(
+                f"Dagster's database {name} is missing and the role {connection.info.user} may not create it: "
+                f"run CREATE DATABASE {name} OWNER {connection.info.user}, or set NEXUS_DAGSTER_DATABASE_URL"
+            ) from None
+    return make_conninfo(conninfo, dbname=name)
+
+
+def connect(conninfo: str) -> Connection:
+    """An autocommitting connection.
+
+    Raises:
+        DatabaseError: nothing answers there, or it refuses us.
+    """
+    try:
+        return psycopg.connect(conninfo, autocommit=True, application_name="nexus")
+    except psycopg.OperationalError as error:
+        raise DatabaseError(f"no connection to PostgreSQL at {place(conninfo)}: {first_line(error)}") from None
+
+
+def open_pool(conninfo: str, size: int) -> Pool:
+    """A pool of at most `size` autocommitting connections, each checked before it is lent."""
+    from psycopg_pool import ConnectionPool
+
+    return ConnectionPool(
+        conninfo,
+        min_size=1,
+        max_size=size,
+        kwargs={"autocommit": True, "application_name": "nexus"},
+        check=ConnectionPool.check_connection,
+        timeout=_CONNECT_TIMEOUT_SECONDS,
+        open=True,
+    )
+
+
+def place(conninfo: str) -> str:
+    """Where a conninfo points, without its secrets: `host:port/database`."""
+    parts = conninfo_to_dict(conninfo)
+    return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _embedded_conninfo(settings: Settings, database: str) -> str:
+    try:
+        info = embedded.start(settings.home)
+    except embedded.EmbeddedServerError as error:
+        raise DatabaseError(str(error)) from None
+    url = embedded.database_url(info, database)
+    try:
+        with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_SECONDS):
+            return url
+    except psycopg.OperationalError:
+        # Not made yet (the server answers: it was just found or started).
+        with connect(info.url) as connection:
+            _create_database(connection, database)
+    return url
+
+
+def _create_database(connection: Connection, name: str) -> None:
+    """Makes a database that is missing; two that do so at once both succeed."""
+    if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None:
+        return
+    try:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
+        )
+    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        return

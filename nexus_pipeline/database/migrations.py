@@ -1,0 +1,145 @@
+"""The schema: numbered migrations, applied by one process at a time, checked in a few milliseconds by all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from nexus_pipeline.database.connection import Connection, DatabaseError, connect, first_line, place
+from nexus_pipeline.database.pgmq_install import ensure_pgmq
+from nexus_pipeline.database.sql_files import queries, sql_folder
+
+OLDEST_SERVER = 150000
+# One number for all who migrate this database: "nexus" in ASCII.
+_LOCK = 0x6E65787573
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """Migrations by name, in their order: those applied, those still to apply, those that this code does not know."""
+
+    applied: list[str]
+    pending: list[str]
+    unknown: list[str]
+
+
+def migration_names() -> list[str]:
+    """The migrations of this code, in the order of their numbers."""
+    files = (sql_folder() / "migrations").glob("*.sql")
+    return sorted(file.stem for file in files if not file.stem.endswith(".rollback"))
+
+
+def schema_state(connection: Connection) -> SchemaState:
+    """Which migrations the database has."""
+    known = migration_names()
+    try:
+        rows = connection.execute("SELECT migration_id FROM nexus._yoyo_migration ORDER BY 1").fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        rows = []
+    applied = [row[0] for row in rows]
+    return SchemaState(
+        applied=applied,
+        pending=[name for name in known if name not in applied],
+        unknown=[name for name in applied if name not in known],
+    )
+
+
+def migrate(conninfo: str) -> list[str]:
+    """Brings the schema up to date and returns the names of the migrations that were applied now.
+
+    Ten processes may call this at once. With nothing to do it costs one query.
+
+    Raises:
+        DatabaseError: the server is too old, the database newer than the code, or the role may not do it.
+    """
+    with connect(conninfo) as connection:
+        if connection.info.server_version < OLDEST_SERVER:
+            raise DatabaseError(
+                f"PostgreSQL 15 or newer is needed; {place(conninfo)} runs {connection.info.server_version // 10000}"
+            )
+        if not _to_do(schema_state(connection)):
+            return []
+        with _lock(connection):
+            pending = _to_do(schema_state(connection))
+            if pending:
+                try:
+                    _apply(connection, conninfo)
+                except psycopg.errors.InsufficientPrivilege as error:
+                    raise DatabaseError(
+                        f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
+                        f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}; "
+                        f"GRANT CREATE ON SCHEMA public TO {connection.info.user}"
+                    ) from None
+            return pending
+
+
+def update_pgmq(conninfo: str) -> str:
+    """Brings pgmq up to the version that the server offers or the package bundles; returns the version."""
+    with connect(conninfo) as connection, _lock(connection), connection.transaction():
+        return ensure_pgmq(connection).version
+
+
+def rollback(conninfo: str, down_to: str) -> list[str]:
+    """Takes back all migrations after `down_to` (a name, or `nothing`), newest first; what they held is gone.
+
+    Returns the names taken back.
+
+    Raises:
+        DatabaseError: no migration has that name.
+    """
+    known = migration_names()
+    if down_to != "nothing" and down_to not in known:
+        raise DatabaseError(f"no migration is named {down_to}; there are: {', '.join(known)}")
+    with connect(conninfo) as connection, _lock(connection):
+        applied = schema_state(connection).applied
+        back = [name for name in applied if down_to == "nothing" or name > down_to]
+        with _yoyo(conninfo) as (backend, migrations):
+            chosen = backend.to_rollback(migrations.filter(lambda migration: migration.id in back))
+            backend.rollback_migrations(chosen)
+        return back[::-1]
+
+
+def _to_do(state: SchemaState) -> list[str]:
+    if state.unknown:
+        raise DatabaseError(
+            f"the database is newer than this code: it has migration {state.unknown[-1]}; update nexus-pipeline"
+        )
+    return state.pending
+
+
+def _apply(connection: Connection, conninfo: str) -> None:
+    with connection.transaction():
+        queries("schema").create_bookkeeping(connection)
+        ensure_pgmq(connection)
+    with _yoyo(conninfo) as (backend, migrations):
+        backend.apply_migrations(backend.to_apply(migrations))
+
+
+@contextmanager
+def _lock(connection: Connection) -> Iterator[None]:
+    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+@contextmanager
+def _yoyo(conninfo: str) -> Iterator[tuple[Any, Any]]:
+    """yoyo's backend and our migrations; its own tables lie in the schema nexus."""
+    import yoyo
+
+    parts = conninfo_to_dict(conninfo)
+    database = str(parts.pop("dbname", "") or "")
+    options = urlencode({**parts, "schema": "nexus"})
+    backend = yoyo.get_backend(f"postgresql+psycopg:///{quote(database)}?{options}")
+    try:
+        yield backend, yoyo.read_migrations(str(sql_folder() / "migrations"))
+    finally:
+        backend.connection.close()

@@ -1,0 +1,74 @@
+"""Real pgmq in the database: the extension where the server has it, else the SQL that the package `pgmq` bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.sql_files import queries
+
+
+@dataclass(frozen=True)
+class Pgmq:
+    """The pgmq of a database: its version and how it came there (`extension` or `sql`)."""
+
+    version: str
+    method: str
+
+
+def ensure_pgmq(connection: Connection) -> Pgmq:
+    """Installs pgmq where it is missing, brings it up to date where we installed it, and records the version.
+
+    To be called by one process at a time (the migration lock) and in a transaction.
+    """
+    named = queries("schema")
+    extension, installed, on_offer = named.pgmq_presence(connection)
+    if extension is not None:
+        return _keep_extension(connection, extension, on_offer)
+    if not installed and on_offer is not None:
+        try:
+            with connection.transaction():
+                connection.execute("CREATE EXTENSION pgmq")
+        except psycopg.errors.InsufficientPrivilege:
+            pass  # the server has it, the role may not install it: the SQL needs no more than ownership
+        else:
+            return _record(connection, Pgmq(on_offer, "extension"))
+    return _install_sql(connection, installed)
+
+
+def _keep_extension(connection: Connection, version: str, on_offer: str | None) -> Pgmq:
+    if on_offer is not None and on_offer != version:
+        try:
+            with connection.transaction():
+                connection.execute("ALTER EXTENSION pgmq UPDATE")
+            version = on_offer
+        except psycopg.errors.InsufficientPrivilege:
+            pass  # its owner updates it; every version that has the functions we call will do
+    return _record(connection, Pgmq(version, "extension"))
+
+
+def _install_sql(connection: Connection, installed: bool) -> Pgmq:
+    from pgmq.install import get_embedded_install_sql, get_embedded_sql_version
+
+    bundled = Pgmq(get_embedded_sql_version(), "sql")
+    named = queries("schema")
+    if installed:
+        recorded = named.recorded_pgmq(connection)
+        if recorded is None or tuple(recorded) == (bundled.version, bundled.method):
+            # Ours and current, or somebody else's: then it is theirs to update.
+            return _record(connection, bundled) if recorded is None else bundled
+        # The bundled script makes functions and types anew and keeps tables that are there: so do we.
+        for (drop,) in list(named.pgmq_objects(connection)):
+            connection.execute(drop)
+    connection.execute(get_embedded_install_sql())
+    return _record(connection, bundled)
+
+
+def _record(connection: Connection, pgmq: Pgmq) -> Pgmq:
+    named = queries("schema")
+    recorded = named.recorded_pgmq(connection)
+    if recorded is None or tuple(recorded) != (pgmq.version, pgmq.method):
+        named.record_pgmq(connection, version=pgmq.version, method=pgmq.method)
+    return pgmq

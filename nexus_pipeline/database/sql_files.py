@@ -1,0 +1,23 @@
+"""Where the SQL lies, and the named statements out of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_INSTALLED = Path(__file__).parent.parent / "sql"
+_CHECKOUT = Path(__file__).parent.parent.parent / "sql"
+
+
+def sql_folder() -> Path:
+    """The folder `sql/`: beside the code in an installed wheel, at the top of a checkout."""
+    return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+
+
+@cache
+def queries(name: str) -> Any:
+    """The named statements of `sql/queries/<name>.sql`, each a method that takes a connection first."""
+    import aiosql
+
+    return aiosql.from_path(sql_folder() / "queries" / f"{name}.sql", "psycopg")

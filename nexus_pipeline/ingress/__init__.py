@@ -1,0 +1,1 @@
+"""Market data, webhooks and manual signals, into the queue."""

@@ -1,0 +1,227 @@
+"""Real candles to try everything with, and signal requests made from candles.
+
+The candles are EURUSD, one an hour, of the year 2017, read from the installed package gym-anytrading; nothing
+of it is imported or copied.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from nexus_pipeline.signals.indicators import MissingExtra, rsi, trend
+
+BAR: Final = timedelta(hours=1)
+"""What one candle covers."""
+WEEK: Final = timedelta(weeks=1)
+
+_PACKAGE: Final = "gym_anytrading"
+_FILE: Final = Path("datasets", "data", "FOREX_EURUSD_1H_ASK.csv")
+_COLUMNS: Final = ["Time", "Open", "High", "Low", "Close", "Volume"]
+
+
+class CandleError(ValueError):
+    """Candles that cannot be used; the text names the candle and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """What a price did in one hour.
+
+    Raises:
+        CandleError: the time is not in UTC, or the numbers cannot be those of one candle.
+    """
+
+    opened_at: datetime
+    """Start of the hour, UTC."""
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    """What was traded, in units of the base currency for EURUSD."""
+
+    def __post_init__(self) -> None:
+        if self.opened_at.utcoffset() != timedelta(0):
+            raise CandleError(f"candle {self.opened_at}: its time must be in UTC")
+        prices = (self.open, self.high, self.low, self.close)
+        if not all(math.isfinite(price) and price > 0 for price in prices):
+            raise CandleError(f"candle {self.opened_at}: every price must be a finite number above 0")
+        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
+            raise CandleError(f"candle {self.opened_at}: open and close must lie between low and high")
+        if not (math.isfinite(self.volume) and self.volume >= 0):
+            raise CandleError(f"candle {self.opened_at}: the volume must be a finite number, 0 or more")
+
+    @property
+    def closed_at(self) -> datetime:
+        """End of the hour, UTC: the first moment at which the close is known."""
+        return self.opened_at + BAR
+
+
+@dataclass(frozen=True, slots=True)
+class CandleRequests:
+    """The signal requests of a series of candles, and what became of the bars that yielded none.
+
+    `bars` = `warm_up` + `no_movement` + the number of requests.
+    """
+
+    requests: tuple[dict[str, object], ...]
+    """Oldest first; JSON values only."""
+    bars: int
+    """Candles in the series."""
+    warm_up: int
+    """Bars without a request because too few came before them for an RSI."""
+    no_movement: int
+    """Bars without a request because the price did not move, so that there is no RSI."""
+    gaps: int
+    """Places where more than an hour lies between two candles: weekends and holidays. An RSI counts bars, not
+    hours, so nothing is filled in."""
+    shifted_weeks: int
+    """Whole weeks that were added to every time."""
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        return iter(self.requests)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+def eurusd_hourly() -> list[Candle]:
+    """The 6,225 hourly EURUSD candles (ask prices) of 2017, oldest first.
+
+    The file does not name its time zone. It is UTC: the week begins on Sundays at 22:00, in New York's summer
+    time at 21:00, which is 17:00 in New York all year round.
+
+    Raises:
+        MissingExtra: gym-anytrading is not installed.
+        CandleError: the file is not there, or is not what it was in gym-anytrading 2.0.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("gym-anytrading", "demo")
+    return read_candles(Path(spec.submodule_search_locations[0]) / _FILE)
+
+
+def read_candles(path: Path) -> list[Candle]:
+    """The candles of a CSV file with the columns Time (day.month.year, UTC), Open, High, Low, Close, Volume.
+
+    Raises:
+        CandleError: the file cannot be read, or a line of it is no candle, or the candles are out of order.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            if next(rows, None) != _COLUMNS:
+                raise CandleError(f"{path.name}: the columns must be {', '.join(_COLUMNS)}")
+            candles = [_candle(row, f"{path.name}, line {rows.line_num}") for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CandleError(f"{path.name} cannot be read: {error}") from error
+    check_series(candles)
+    return candles
+
+
+def check_series(candles: Sequence[Candle]) -> int:
+    """The number of gaps in a series of candles: places where more than an hour lies between two of them.
+
+    Raises:
+        CandleError: there is no candle, or one does not come after the end of the one before it.
+    """
+    if not candles:
+        raise CandleError("there are no candles")
+    gaps = 0
+    for before, after in pairwise(candles):
+        if after.opened_at < before.closed_at:
+            raise CandleError(f"candle {after.opened_at}: it must not open before {before.closed_at}")
+        gaps += after.opened_at > before.closed_at
+    return gaps
+
+
+def weeks_to(candles: Sequence[Candle], now: datetime) -> int:
+    """Whole weeks to add so that the last candle closes at or before `now`, and less than 7 days before it.
+
+    Days of the week and hours of the day stay what they were. Negative when the candles end after `now`.
+
+    Raises:
+        ValueError: there is no candle, or `now` has no offset.
+    """
+    if now.utcoffset() is None:
+        raise ValueError("now needs an offset")
+    if not candles:
+        raise CandleError("there are no candles")
+    return (now - candles[-1].closed_at) // WEEK
+
+
+def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: timedelta) -> CandleRequests:
+    """One signal request for each closed candle that has an RSI(14), with its times moved by `shift`.
+
+    The event time is the close of the moved candle. The event id names the original candle, so the same
+    candle moved by another number of weeks is still the same event.
+
+    Args:
+        candles: oldest first, without overlap.
+        symbol: 1 to 100 characters.
+        source: where the requests come from, 1 to 200 characters.
+        shift: whole weeks, as from `weeks_to`.
+
+    Raises:
+        ValueError: the candles overlap or are out of order, `shift` is not whole weeks, or a text is too
+            short or too long.
+        MissingExtra: TA-Lib is not installed.
+    """
+    if shift % WEEK:
+        raise ValueError(f"candles are moved by whole weeks, not by {shift}")
+    if not 1 <= len(symbol) <= 100 or not 1 <= len(source) <= 200:
+        raise ValueError("symbol and source must be texts of 1 to 100 and 1 to 200 characters")
+    weeks = shift // WEEK
+    gaps = check_series(candles)
+    closes = [candle.close for candle in candles]
+    found: list[dict[str, object]] = []
+    warm_up = no_movement = 0
+    for candle, point, direction in zip(candles, rsi(closes), trend(closes), strict=True):
+        if point is None:
+            warm_up += 1
+        elif point.value is None:
+            no_movement += 1
+        else:
+            found.append(
+                {
+                    "rsi": round(point.value, 4),
+                    "price": _plain(candle.close),
+                    "volume": _plain(candle.volume),
+                    "market_context": {
+                        "trend": direction,
+                        "bars_used": point.bars_used,
+                        "shifted_weeks": weeks,
+                    },
+                    "symbol": symbol,
+                    "source": source,
+                    "event_id": f"{symbol}-1h-{_iso(candle.opened_at)}",
+                    "occurred_at": _iso(candle.closed_at + shift),
+                }
+            )
+    return CandleRequests(tuple(found), len(candles), warm_up, no_movement, gaps, weeks)
+
+
+def _candle(row: list[str], place: str) -> Candle:
+    try:
+        time, *numbers = row
+        opened_at = datetime.strptime(time, "%d.%m.%Y %H:%M:%S.%f").replace(tzinfo=UTC)
+        return Candle(opened_at, *map(float, numbers))
+    except (ValueError, TypeError) as error:
+        raise CandleError(f"{place}: {error}") from error
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _plain(number: float) -> float | int:
+    """The number as JSON prints it shortest: whole ones without a decimal point."""
+    return int(number) if number.is_integer() else number

@@ -1,0 +1,1 @@
+"""Sensor, op graph and job: from the queue to settled decisions."""

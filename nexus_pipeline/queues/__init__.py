@@ -1,0 +1,1 @@
+"""pgmq with leases: send, claim, settle, retry, dead letters, redrive, counts."""

@@ -1,0 +1,83 @@
+"""Every NEXUS_* variable in one place: typed, with its default, unit and range.
+
+A value out of range is refused at start, by the name of its variable. Nothing here is read from a file: what
+Dagster and `nexus` see is the environment alone (Dagster's tools load `.env` of the working directory into it).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A NEXUS_* variable holds a value that cannot be used; the text names the variable and the reason."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process, read from the environment when it is made."""
+
+    model_config = SettingsConfigDict(env_prefix="NEXUS_", frozen=True)
+
+    database_url: SecretStr | None = None
+    """libpq URL of the database to work in; unset: the embedded server in `home`."""
+    dagster_database_url: SecretStr | None = None
+    """libpq URL of Dagster's own storage; unset: a second database on the same server."""
+    home: Path = Path(".nexus")
+    """Folder of the embedded server and of Dagster's files; relative to the working directory."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Messages claimed and settled together."""
+    batches_per_run: Annotated[int, Field(ge=1, le=500)] = 100
+    """Batches that one run may take: its steps."""
+    seconds_per_run: Annotated[int, Field(ge=1, le=3_600)] = 60
+    """Seconds after which a run claims no more."""
+    lease_seconds: Annotated[int, Field(ge=1, le=43_200)] = 30
+    """Visibility timeout of a claim, s: after it another worker may take the message."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    """Attempts after which a failing message is dead-lettered."""
+    retry_base_seconds: Annotated[float, Field(gt=0, le=3_600)] = 1.0
+    """Backoff of the first retry, s; doubles with each attempt, with full jitter."""
+    retry_max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Upper bound of the backoff, s."""
+    pool_size: Annotated[int, Field(ge=1, le=5)] = 5
+    """Connections of this process at most."""
+    max_runs: Annotated[int, Field(ge=1, le=8)] = 2
+    """Processing runs in flight at most."""
+    keep_runs_hours: Annotated[int, Field(ge=1, le=8_760)] = 24
+    """Ended processing runs are purged from Dagster's storage after this many hours."""
+    partitions_start: datetime = Field(
+        default_factory=lambda: (
+            datetime.now(UTC).replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=366)
+        )
+    )
+    """First hourly partition, ISO 8601 with offset."""
+
+    @field_validator("partitions_start")
+    @classmethod
+    def _with_offset(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("needs an offset, as in 2026-01-01T00:00:00+00:00")
+        return value.astimezone(UTC)
+
+    @field_validator("database_url", "dagster_database_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: a variable is out of range; the text names it and never repeats a URL.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "NEXUS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}") from None

@@ -1,0 +1,1 @@
+"""What a signal is: the request, the indicators. Knows no other part."""

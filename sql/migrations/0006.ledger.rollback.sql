@@ -1,0 +1,2 @@
+DROP FUNCTION nexus.ledger(text);
+DROP FUNCTION nexus.depth(text, integer);

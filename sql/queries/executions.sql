@@ -1,0 +1,21 @@
+-- The statements of nexus_pipeline/processing/executions.py.
+
+-- name: list_executions(status, symbol, signal, msg_id, since, at_most)
+-- The newest executions that match.
+SELECT e.id, e.status, e.symbol, e.output_data ->> 'enhanced_signal' AS signal,
+       (e.output_data ->> 'rsi')::numeric AS rsi, (e.output_data ->> 'confidence')::numeric AS confidence,
+       e.output_data ->> 'risk_level' AS risk_level, e.workflow_version, e.attempt, e.msg_id, e.processing_time_ms,
+       e.occurred_at, e.created_at, e.error_details ->> 'error_class' AS error_class,
+       e.error_details ->> 'error_message' AS error_message
+  FROM public.workflow_executions e
+ WHERE (:status::text IS NULL OR e.status = :status)
+   AND (:symbol::text IS NULL OR e.symbol = :symbol)
+   AND (:signal::text IS NULL OR e.output_data ->> 'signal' = :signal)
+   AND (:msg_id::bigint IS NULL OR e.msg_id = :msg_id)
+   AND (:since::timestamptz IS NULL OR e.created_at >= :since)
+ ORDER BY e.created_at DESC, e.id DESC
+ LIMIT :at_most;
+
+-- name: one_execution(execution_id)^
+-- An execution whole, as JSON.
+SELECT to_jsonb(e) FROM public.workflow_executions e WHERE e.id = :execution_id;
