@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 
 from nexus_pipeline.database import embedded
 from nexus_pipeline.settings import Settings
 
-if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
-
-    Pool = ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
-
 Connection = psycopg.Connection[tuple[Any, ...]]
+Pool = ConnectionPool[Connection]
 
 EMBEDDED_DATABASE = "nexus"
 EMBEDDED_DAGSTER_DATABASE = "nexus_dagster"
@@ -85,8 +82,6 @@ def connect(conninfo: str) -> Connection:
 
 def open_pool(conninfo: str, size: int) -> Pool:
     """A pool of at most `size` autocommitting connections, each checked before it is lent."""
-    from psycopg_pool import ConnectionPool
-
     return ConnectionPool(
         conninfo,
         min_size=1,

@@ -1,8 +1,8 @@
 """The embedded server: a real PostgreSQL out of a wheel, in `<home>/postgres`, found again by every process.
 
-It outlives the process that started it and ends by `stop` alone. It listens on a Unix socket only, and lets in the
-accounts that `pg_ident.conf` names: the one it runs as, and root. `ALTER SYSTEM` changes its settings; the
-configuration files in the data folder are written anew at each start.
+It outlives the process that started it and ends by `stop` alone. It listens on a Unix socket only, and lets
+in the accounts that `pg_ident.conf` names: the one it runs as, and root. `ALTER SYSTEM` changes its settings;
+the configuration files in the data folder are written anew at each start.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _LOCK = "postgres.lock"
 _START_SECONDS = 60
 # Replaying the write-ahead log after a crash may take minutes, and is no failure while the server lives.
 _RECOVERY_SECONDS = 900
-# How long a server may say "ready" while its socket does not answer, and how long the helper processes of a killed
-# one may take to notice.
-_PATIENCE_SECONDS = 5.0
+# How long a server may say "ready" while its socket does not answer, and how long the helper processes of a
+# killed one may take to notice.
+_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class ServerInfo:
     """A running server.
 
-    `url` is the libpq URL of its database `postgres` for the superuser `postgres`, without a password; `pid` is
-    the postmaster's process id, `version` PostgreSQL's major version, `data` the data folder.
+    `url` is the libpq URL of its database `postgres` for the superuser `postgres`, without a password; `pid`
+    is the postmaster's process id, `version` PostgreSQL's major version, `data` the data folder.
     """
 
     url: str
@@ -66,7 +66,7 @@ def start(home: Path) -> ServerInfo:
 
 
 def find(home: Path) -> ServerInfo | None:
-    """The running server of `home`, or None where none takes connections; starts nothing, waits for nothing."""
+    """The running server of `home`, or None where none takes connections. Starts nothing."""
     try:
         home = home.resolve()
         data = home / "postgres"
@@ -121,18 +121,16 @@ def _plain_errors(home: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or home
         raise EmbeddedServerError(
-            f"the embedded server cannot use {where} ({error.strerror or error}): set NEXUS_HOME to a folder of"
-            " your own, or NEXUS_DATABASE_URL to a server"
+            f"the embedded server cannot use {where} ({error.strerror or error}): set NEXUS_HOME to a"
+            " folder of your own, or NEXUS_DATABASE_URL to a server"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise EmbeddedServerError(
-            f"{Path(error.cmd[0]).name} did not end within {error.timeout:.0f} s"
-        ) from error
+        raise EmbeddedServerError(f"{Path(error.cmd[0]).name} did not end within {error.timeout:.0f} s") from error
 
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Holds the lock of `home` among processes and threads; waits while another starts or stops the server."""
+    """Holds the lock of `home` among processes and threads: one starts or stops the server at a time."""
     path = home / _LOCK
     flags = os.O_RDWR | os.O_NOFOLLOW
     try:
@@ -146,7 +144,7 @@ def _locked(home: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
-        # A child that another thread forked meanwhile has a copy of the descriptor: closing ours would free nothing.
+        # A child forked by another thread meanwhile has a copy of the descriptor: closing ours is not enough.
         fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
@@ -170,9 +168,7 @@ def _start(home: Path) -> ServerInfo:
         if version is None:
             files.initialise(home, account, installation)
         elif data.stat().st_uid != account.uid:
-            raise EmbeddedServerError(
-                f"{data} belongs to user id {data.stat().st_uid}, not to {account.name}"
-            )
+            raise EmbeddedServerError(f"{data} belongs to user id {data.stat().st_uid}, not to {account.name}")
         running = _answering(home, account)
         if running is not None:
             return running
@@ -220,7 +216,7 @@ def _works_in(process: psutil.Process, data: Path) -> bool:
     import psutil
 
     try:
-        return process.name().startswith("postgres") and process.cwd() == str(data)
+        return process.name().startswith("postgres") and Path(process.cwd()) == data
     except (psutil.Error, OSError):  # gone, a zombie, or another user's
         return False
 
@@ -247,10 +243,10 @@ def _answering(home: Path, account: Account) -> ServerInfo | None:
 
 
 def _clear_remains(data: Path) -> None:
-    """Removes what a killed server leaves: its helper processes, and a pid file whose pid another program has.
+    """Removes what a killed server leaves: helper processes, and a pid file whose pid another program has.
 
-    PostgreSQL itself removes a pid file without a process, but takes any living process of the same account for
-    a server, and refuses to start while a helper process still has the shared memory.
+    PostgreSQL itself removes a pid file without a process, but takes any living process of the same account
+    for a server, and refuses to start while a helper process still has the shared memory.
 
     Raises:
         EmbeddedServerError: a process cannot be removed, or the server lives out of our sight.

@@ -1,8 +1,8 @@
 """Who runs the embedded server, and how that account gets at its files without letting anybody else in.
 
-An ordinary user runs the server under his own account. PostgreSQL refuses to run as root, so root runs it as the
-owner of the home folder or, where that is root, as the system account `pgserver`, which is let through closed
-folders by name (a POSIX ACL entry): no folder is opened for others.
+An ordinary user runs the server under their own account. PostgreSQL refuses to run as root, so root runs it
+as the owner of the home folder or, where that is root, as the system account `pgserver`, which is let through
+closed folders by name (a POSIX ACL entry): no folder is opened for others.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Account:
 
 
 def trusted(home: Path) -> bool:
-    """Whether `home` is a folder whose content may be believed: ours (root: anybody's), not open for others to write.
+    """Whether `home` may be believed: it is ours (root: anybody's) and not everybody can write in it.
 
     Raises:
         OSError: it does not exist or cannot be reached.
@@ -80,9 +80,7 @@ def server_account(home: Path) -> Account:
     elif os.geteuid() in (0, owner):
         entry = _named(owner)
     else:
-        raise EmbeddedServerError(
-            f"{home} belongs to {_named(owner).pw_name}: set NEXUS_HOME to a folder of your own"
-        )
+        raise EmbeddedServerError(f"{home} belongs to {_named(owner).pw_name}: set NEXUS_HOME to a folder of your own")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
@@ -91,7 +89,8 @@ def _named(uid: int) -> pwd.struct_passwd:
         return pwd.getpwuid(uid)
     except KeyError:
         raise EmbeddedServerError(
-            f"user id {uid} has no name on this machine, which PostgreSQL needs: add an account or set NEXUS_DATABASE_URL"
+            f"user id {uid} has no name on this machine, which PostgreSQL needs: add an account, or set"
+            " NEXUS_DATABASE_URL"
         ) from None
 
 
@@ -113,9 +112,7 @@ def _system_account() -> pwd.struct_passwd:
         except KeyError:
             pass
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         except FileNotFoundError:
             reason = "there is no useradd"
             break
@@ -137,9 +134,9 @@ def _system_account() -> pwd.struct_passwd:
 def prepare_home(home: Path, marker: str) -> None:
     """Makes `home` with mode 0700, or closes an existing one to group and others.
 
-    A folder of root's that has another name than the default, holds other things and not our `marker` file is left
-    as it is: it may be /srv, and closing that would lock out the machine's other users. What the server keeps in it
-    is closed all the same.
+    A folder of root's that has another name than the default, holds other things and not our `marker` file is
+    left as it is: it may be /srv, and closing that would lock out the machine's other users. What the server
+    keeps in it is closed all the same.
 
     Raises:
         EmbeddedServerError: others may write in it, so that nothing in it could be trusted.
@@ -160,7 +157,7 @@ def prepare_home(home: Path, marker: str) -> None:
 
 
 def let_in(account: Account, home: Path, installation: list[Path]) -> None:
-    """Gives the server account what it lacks: search on the way to `home`, reading in the folders `installation`.
+    """Gives the server account what it lacks: search on the way to `home`, reading in the `installation`.
 
     Raises:
         EmbeddedServerError: the account is not allowed in and cannot be let in.
@@ -212,8 +209,9 @@ def _grant(account: Account, path: Path, wanted: int, own: bool = False) -> None
             path.chmod(0o710)
             return
         raise EmbeddedServerError(
-            f"the account {account.name}, which runs PostgreSQL for root, cannot be let into {path} ({error.strerror}):"
-            " set NEXUS_HOME to another place, run as an ordinary user, or set NEXUS_DATABASE_URL"
+            f"the account {account.name}, which runs PostgreSQL for root, cannot be let into {path}"
+            f" ({error.strerror}): set NEXUS_HOME to another place, run as an ordinary user, or set"
+            " NEXUS_DATABASE_URL"
         ) from error
 
 

@@ -22,8 +22,8 @@ _SOCKET_PATH_BYTES = 103
 _SOCKET_RECORD = "postgres.socket"
 _INITDB_SECONDS = 300
 _MIB = 1 << 20
-# Nothing of the caller's environment reaches the server: it may hold secrets, and the likes of PGPORT would be
-# obeyed.
+# Nothing of the caller's environment reaches the server: it may hold secrets, and the likes of PGPORT would
+# be obeyed.
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 _HBA = """\
@@ -50,7 +50,7 @@ jit = off
 autovacuum_naptime = 15s
 timezone = 'UTC'
 log_timezone = 'UTC'
-# Seven files, one for each day of the week. Errors of statements go to the client alone: their texts quote data.
+# Seven files, one for each day of the week. Errors of statements go to the client alone: they quote data.
 logging_collector = on
 log_directory = 'log'
 log_filename = 'server-%a.log'
@@ -94,7 +94,7 @@ def data_version(data: Path) -> int | None:
 
 
 def installation_folder(version: int) -> Path:
-    """Folder of PostgreSQL's programs, libraries and data of that version, found without importing the package.
+    """Folder of PostgreSQL's programs, libraries and data of that version, found without an import.
 
     The import takes 0.1 s, warns about XDG_RUNTIME_DIR and reads an environment variable of its own.
 
@@ -112,10 +112,8 @@ def installation_folder(version: int) -> Path:
     )
 
 
-def run(
-    account: Account, command: list[str | Path], folder: Path, seconds: float
-) -> subprocess.CompletedProcess[str]:
-    """Runs one of PostgreSQL's programs under the server's account, in a session of its own: Ctrl-C spares it."""
+def run(account: Account, command: list[str | Path], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Runs a program of PostgreSQL under the server's account, in a session of its own, free of Ctrl-C."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -173,9 +171,7 @@ def configure(home: Path, data: Path, account: Account) -> None:
     folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _write(folder, "pg_hba.conf", _HBA, account.uid, account.gid)
-        _write(
-            folder, "pg_ident.conf", "# Written by nexus at each start.\n" + ident, account.uid, account.gid
-        )
+        _write(folder, "pg_ident.conf", "# Written by nexus at each start.\n" + ident, account.uid, account.gid)
         _write(folder, "postgresql.conf", configuration, account.uid, account.gid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink("start.log", dir_fd=folder)
@@ -184,7 +180,7 @@ def configure(home: Path, data: Path, account: Account) -> None:
 
 
 def _write(folder: int, name: str, text: str, uid: int, gid: int) -> None:
-    """Replaces a file in the open folder. Root never writes through a name that somebody else may have placed."""
+    """Replaces a file in the open folder; root never writes through a name that others may have placed."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{name}.new", dir_fd=folder)
     file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)

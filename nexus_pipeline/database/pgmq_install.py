@@ -63,6 +63,8 @@ def _install_sql(connection: Connection, installed: bool) -> Pgmq:
         for (drop,) in list(named.pgmq_objects(connection)):
             connection.execute(drop)
     connection.execute(get_embedded_install_sql())
+    # The script lets the monitoring role read all queues, those with payloads too.
+    connection.execute("REVOKE ALL ON ALL TABLES IN SCHEMA pgmq FROM pg_monitor")
     return _record(connection, bundled)
 
 

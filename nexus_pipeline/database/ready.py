@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nexus_pipeline.database.connection import server_conninfo
+from functools import cache
+
+from nexus_pipeline.database.connection import Pool, open_pool, server_conninfo
 from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.settings import Settings
 
@@ -16,3 +18,9 @@ def ready_database(settings: Settings) -> str:
     conninfo = server_conninfo(settings)
     migrate(conninfo)
     return conninfo
+
+
+@cache
+def shared_pool(settings: Settings) -> Pool:
+    """The one pool of this process: at most `NEXUS_POOL_SIZE` connections, however many parts ask for it."""
+    return open_pool(ready_database(settings), settings.pool_size)

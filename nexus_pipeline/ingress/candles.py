@@ -210,11 +210,12 @@ def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: time
 
 
 def _candle(row: list[str], place: str) -> Candle:
+    if len(row) != len(_COLUMNS):
+        raise CandleError(f"{place}: it has {len(row)} values, not {len(_COLUMNS)}")
     try:
-        time, *numbers = row
-        opened_at = datetime.strptime(time, "%d.%m.%Y %H:%M:%S.%f").replace(tzinfo=UTC)
-        return Candle(opened_at, *map(float, numbers))
-    except (ValueError, TypeError) as error:
+        opened_at = datetime.strptime(row[0], "%d.%m.%Y %H:%M:%S.%f").replace(tzinfo=UTC)
+        return Candle(opened_at, *map(float, row[1:]))
+    except ValueError as error:
         raise CandleError(f"{place}: {error}") from error
 
 

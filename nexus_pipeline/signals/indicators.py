@@ -23,9 +23,7 @@ class MissingExtra(ImportError):
     """A package that an optional feature needs is not installed; the text says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f'{package} is not installed; run: pip install "nexus-pipeline[{extra}]"', name=package
-        )
+        super().__init__(f'{package} is not installed; run: pip install "nexus-pipeline[{extra}]"', name=package)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +85,7 @@ def rsi(closes: Sequence[float], period: int = 14, *, warm_up: int | None = None
     return points
 
 
-def trend(
-    closes: Sequence[float], fast: int = 20, slow: int = 50, *, dead_band: float = DEAD_BAND
-) -> list[Trend]:
+def trend(closes: Sequence[float], fast: int = 20, slow: int = 50, *, dead_band: float = DEAD_BAND) -> list[Trend]:
     """The trend at each bar: the average of the last `fast` closes against that of the last `slow`.
 
     Both are simple moving averages. The trend is bullish where the fast one is above the slow one by more
@@ -130,13 +126,13 @@ def trend(
 def _checked(closes: Sequence[float]) -> list[float]:
     """The closes, checked and divided by a power of two so that the greatest is near 1.
 
-    Neither indicator depends on the unit of the price, and a power of two changes no digit of it, but TA-Lib
-    takes movements below 1e-14 for none, and sums of very great numbers overflow.
+    Neither indicator depends on the unit of the price, and a power of two changes no digit of it. Without it,
+    TA-Lib 0.6 takes movements below 1e-14 for none and says 0, and prices near the greatest float overflow.
     """
     for index, close in enumerate(closes):
         if not (math.isfinite(close) and close > 0):
             raise ValueError(f"close {index} is {close}: every close must be a finite number above 0")
-    if not closes:
+    if len(closes) == 0:
         return []
     _, exponent = math.frexp(max(closes))
     return [math.ldexp(close, -exponent) for close in closes]

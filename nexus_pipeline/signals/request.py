@@ -164,9 +164,7 @@ def _decode(text: str) -> tuple[object, int]:
         _refuse("message", "is nested too deeply")
     scan = _scan(value)
     _refuse_unless_sound(scan)
-    if (
-        refused
-    ):  # it stood under a key that came again, so the walk did not meet it; the text is not JSON all the same
+    if refused:  # it stood under a key that came again, so the walk did not meet it; the text is not JSON all the same
         _refuse("message", refused[0].reason)
     return value, scan.size
 
@@ -257,7 +255,7 @@ def _invalid_at(path: _Path | None, fault: str, value: object = None) -> Invalid
         return Invalid(str(parts[0]), _NUMBER_FIELDS[parts])
     name = "message" if not parts or isinstance(parts[0], int) else ""
     for part in parts:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part or '""'
     printable = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name[:101])
     return Invalid(printable if len(printable) <= 100 else printable[:99] + "…", fault)
 

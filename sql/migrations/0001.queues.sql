@@ -14,7 +14,8 @@ ALTER TABLE pgmq.q_workflow_results
     SET (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 1);
 
 -- Payloads are the owner's: pgmq lets the monitoring role read them.
-REVOKE ALL ON ALL TABLES IN SCHEMA pgmq FROM pg_monitor;
+REVOKE ALL ON pgmq.q_workflow_main_queue, pgmq.a_workflow_main_queue, pgmq.q_workflow_results, pgmq.a_workflow_results,
+    pgmq.q_workflow_errors, pgmq.a_workflow_errors FROM pg_monitor;
 
 -- The queues a worker may serve: a name of the form that cannot collide (`MyQ` and `myq` would share a table).
 CREATE FUNCTION nexus.checked_queue(queue text) RETURNS text

@@ -6,12 +6,13 @@
 --   retrying   in q_*, vt ahead, its last read settled as a failure that may pass
 --   completed / dead-lettered   in a_*, with one final row in workflow_executions
 -- Two headers carry what a row of q_* cannot say itself: `nexus_attempts` (attempts that failed cleanly) and
--- `nexus_settled_reads` (read_ct at the last clean failure). read_ct beyond it was a crash.
+-- `nexus_settled_reads` (read_ct at the last clean failure). read_ct beyond it was a crash. It is never more than read_ct:
+-- what is was put there by somebody else, and does not count.
 
 -- A counter out of the headers, which anybody may have written: 0 for all that is no counter.
 CREATE FUNCTION nexus.header_count(headers jsonb, key text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN headers ->> key ~ '^\d{1,9}$' THEN (headers ->> key)::int ELSE 0 END
+    SELECT CASE WHEN headers ->> key ~ '^[0-9]{1,9}$' THEN (headers ->> key)::int ELSE 0 END
 $$;
 
 -- Sends requests, in their order; those that name an event (`event_id`, per `source`) already sent are counted as
@@ -69,6 +70,8 @@ LANGUAGE plpgsql VOLATILE AS $serve$
 BEGIN
     PERFORM nexus.checked_queue(queue);
     PERFORM pgmq.create(queue);
+    -- Payloads are the owner's: pgmq lets the monitoring role read them.
+    EXECUTE format('REVOKE ALL ON pgmq.%I, pgmq.%I FROM pg_monitor', 'q_' || queue, 'a_' || queue);
     INSERT INTO nexus.queues (queue_name) VALUES (queue) ON CONFLICT DO NOTHING;
 
     -- Oldest visibility first, over pgmq's vt index: however many messages are leased, parked or delayed, none of them is
@@ -89,7 +92,7 @@ BEGIN
             claimed_at := moment;
             WITH head AS MATERIALIZED (
                 SELECT q.msg_id, q.vt,
-                       q.read_ct > 0 AND q.read_ct > nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect
+                       q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect
                   FROM pgmq.%1$I q
                  WHERE q.vt <= moment
                  ORDER BY q.vt
@@ -138,17 +141,20 @@ BEGIN
             final_ids  bigint[];
         BEGIN
             WITH held AS MATERIALIZED (
-                -- The fence: a message that was claimed again has another read_ct, and is not ours any more. Locked in
-                -- the order of msg_id, as everybody does, so that two settlings cannot deadlock.
-                SELECT q.msg_id, q.read_ct, q.enqueued_at, q.message, q.headers
+                -- The fence: a message that was claimed again has another read_ct, and is not ours any more; nor is one
+                -- whose read was settled as a failure already. Locked in the order of msg_id, as everybody does, so
+                -- that two settlings cannot deadlock.
+                SELECT q.msg_id, q.read_ct, q.enqueued_at, q.message, q.headers,
+                       nexus.header_count(q.headers, 'nexus_settled_reads') AS settled_reads
                   FROM pgmq.%1$I q
                   JOIN unnest(msg_ids, read_cts) AS c (msg_id, read_ct) ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
+                 WHERE q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads')
                  ORDER BY q.msg_id
                    FOR UPDATE OF q
             ), parsed AS MATERIALIZED (
                 SELECT h.*, p.*,
                        nexus.header_count(h.headers, 'nexus_attempts') + 1 AS attempt,
-                       h.read_ct - 1 - nexus.header_count(h.headers, 'nexus_settled_reads') AS crashes
+                       h.read_ct - 1 - CASE WHEN h.settled_reads < h.read_ct THEN h.settled_reads ELSE 0 END AS crashes
                   FROM held h CROSS JOIN LATERAL nexus.parse_request(h.message) p
             ), judged AS MATERIALIZED (
                 SELECT p.*,
@@ -315,6 +321,7 @@ BEGIN
             SELECT q.msg_id
               FROM pgmq.%1$I q
               JOIN unnest($1, $2) AS c (msg_id, read_ct) ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
+             WHERE q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads')
              ORDER BY q.msg_id
                FOR UPDATE OF q
         )

@@ -29,7 +29,7 @@ SELECT q.msg_id                                                         AS dead_
        q.message #>> '{error_details,error_message}'                    AS error_message,
        nexus.header_count(q.message, 'attempts')                        AS attempts,
        q.message ->> 'original_queue'                                   AS original_queue,
-       CASE WHEN q.message ->> 'original_msg_id' ~ '^\d{1,18}$'
+       CASE WHEN q.message ->> 'original_msg_id' ~ '^[0-9]{1,18}$'
             THEN (q.message ->> 'original_msg_id')::bigint END          AS original_msg_id,
        q.message ->> 'execution_id'                                     AS execution_id,
        q.message -> 'original_message'                                  AS original_message,
@@ -56,6 +56,8 @@ BEGIN
             SELECT q.msg_id FROM pgmq.q_workflow_errors q
              WHERE (ids IS NULL OR q.msg_id = ANY (ids))
                AND (class IS NULL OR q.message #>> '{error_details,error_class}' = class)
+               AND (action = 'discard'
+                    OR q.message ->> 'original_queue' IN (SELECT s.queue_name FROM nexus.queues s))
              ORDER BY q.msg_id
              LIMIT at_most
                FOR UPDATE
@@ -69,8 +71,6 @@ BEGIN
                                 'dead_letter_id', d.dead_letter_id, 'original_msg_id', d.original_msg_id,
                                 'execution_id', d.execution_id)) ORDER BY d.dead_letter_id) AS headers
           FROM nexus.dead_letters d JOIN held h ON h.msg_id = d.dead_letter_id
-          LEFT JOIN nexus.queues s ON s.queue_name = d.original_queue
-         WHERE action = 'discard' OR s.queue_name IS NOT NULL
          GROUP BY d.original_queue
     LOOP
         sent := NULL;

@@ -38,7 +38,7 @@ BEGIN
             SELECT q.msg_id, q.enqueued_at, q.vt,
                    CASE
                        WHEN q.vt <= $1 OR q.read_ct = 0 THEN 'waiting'
-                       WHEN q.read_ct > nexus.header_count(q.headers, 'nexus_settled_reads') THEN 'leased'
+                       WHEN q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') THEN 'leased'
                        ELSE 'retrying'
                    END AS state
               FROM pgmq.%1$I q

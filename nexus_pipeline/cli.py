@@ -1,0 +1,133 @@
+"""The `nexus` command: thin verbs over the parts.
+
+Exit codes: 0 on success only, 2 for a mistake of the user, 1 for a failure, 130 after Ctrl-C. Each but the first
+comes with one line on stderr. Heavy libraries are imported by the verbs that need them, so that `nexus --help` is
+quick.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from nexus_pipeline.commands import errors, look, run, send, setup
+from nexus_pipeline.commands.output import Failure, Mistake, note, safe
+
+# Typer raises the errors of its own copy of click, or of click itself, depending on its version.
+_UsageError = typer.BadParameter.__mro__[1]
+_BROKEN_PIPE = 1
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="nexus",
+    help="A trading-signal workflow on Dagster and PostgreSQL: send requests, watch them, look at what failed.",
+    epilog="Example: nexus up --detach && nexus send --rsi 25 && nexus status",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nexus {version('nexus-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _nexus(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise Mistake("no command was given")
+
+
+for part in (run, setup, send, look, errors):
+    part.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs `nexus` and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that knows few characters must not end the command
+            stream.reconfigure(errors="backslashreplace")
+    code = run_command(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        code = code or _BROKEN_PIPE
+    sys.exit(code)
+
+
+def run_command(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
+    """Runs `nexus` with these arguments and returns its exit code; what went wrong is on stderr, in one line."""
+    try:
+        code = typer.main.get_command(app).main(args=list(arguments), prog_name="nexus", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (Mistake, Failure) as error:
+        note(f"nexus: {error}")
+        return 2 if isinstance(error, Mistake) else 1
+    except (KeyboardInterrupt, typer.Abort):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the line below must be written whole
+        note("nexus: interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:  # `nexus executions | head`
+        _silence_stdout()
+        return _BROKEN_PIPE
+    except _UsageError as error:
+        return _usage(error)
+    except Exception as error:
+        line = _foreseen(error)
+        if line is None:
+            raise
+        note(f"nexus: {line}")
+        return 2 if type(error).__name__ in {"SettingsError", "QueueNameError"} else 1
+
+
+def _usage(error: Exception) -> int:
+    """Says what is wrong with the arguments, and where to read how they go."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "nexus"
+    said = " ".join(getattr(error, "format_message", error.__str__)().split())
+    note(f"{command}: {safe(said, 500)} (see {command} --help)")
+    return 2
+
+
+def _foreseen(error: Exception) -> str | None:
+    """The line for an error that a user may meet; None for a defect of ours, whose traceback is wanted."""
+    import psycopg
+
+    from nexus_pipeline.database.connection import DatabaseError, first_line
+    from nexus_pipeline.database.embedded import EmbeddedServerError
+    from nexus_pipeline.queues.names import QueueNameError
+    from nexus_pipeline.settings import SettingsError
+
+    if isinstance(error, DatabaseError | EmbeddedServerError | SettingsError | QueueNameError):
+        return safe(" ".join(str(error).split()))
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return f"the connection to PostgreSQL was lost: {safe(first_line(error), 500)}"
+    if isinstance(error, psycopg.Error):
+        return f"PostgreSQL refused: {safe(first_line(error), 500)}"
+    return f"{error.filename or 'file'}: {error.strerror or error}" if isinstance(error, OSError) else None
+
+
+def _silence_stdout() -> None:
+    """Lets the interpreter flush what is left into nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""`nexus demo`: real hourly candles through the queue and the real job, and the proof that the counts add up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from nexus_pipeline.database.connection import Connection, connect
+from nexus_pipeline.database.ready import ready_database
+from nexus_pipeline.ingress.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
+from nexus_pipeline.processing import up
+from nexus_pipeline.processing.demo_figures import figures
+from nexus_pipeline.processing.demo_report import render
+from nexus_pipeline.processing.stack import environment
+from nexus_pipeline.queues.ledger import ledger
+from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline.queues.sending import enqueue
+from nexus_pipeline.settings import Settings
+from nexus_pipeline.signals.indicators import MissingExtra
+from nexus_pipeline.signals.request import dumps
+
+_SENT_AT_ONCE = 1_000
+# Retries and expired leases may keep messages out of sight for a while; a demo does not wait longer than this.
+_LONGEST_SECONDS = 300
+
+
+class DemoError(RuntimeError):
+    """The demo could not be run to its end; the text says why."""
+
+
+def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
+    """Sends the candles, drains the queue through the job, reports; returns the exit code.
+
+    With `as_json` the report is one JSON object on the last line of standard output. With `ui` everything is left
+    running afterwards.
+    """
+    console = Console(stderr=as_json)
+    try:
+        candles = eurusd_hourly()
+        shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
+        made = requests(candles, symbol="EURUSD", source="demo", shift=shift)
+    except (MissingExtra, CandleError) as error:
+        print(f"nexus demo: {error}", file=sys.stderr)
+        return 1
+    with connect(ready_database(settings)) as connection:
+        console.print(
+            f"{made.bars:,} hourly EURUSD candles of 2017, moved by {made.shifted_weeks} whole weeks to end this week: "
+            f"{len(made):,} signal requests ({made.warm_up} candles in warm-up, {made.no_movement} without movement)"
+        )
+        sent, duplicates = _send(connection, made, console)
+        if sent == 0:
+            console.print(f"all {duplicates:,} were sent before: nothing is added twice")
+        try:
+            runs, seconds = _drain(connection, settings, console)
+        except DemoError as error:
+            print(f"nexus demo: {error}", file=sys.stderr)
+            return 1
+        report = _report(connection, made, sent, duplicates, runs, seconds)
+    if as_json:
+        print(json.dumps(report, default=str))
+    else:
+        render(report, console)
+    if ui and up.run(settings, port, detach=True) != 0:
+        return 1
+    return 0 if report["adds_up"] and report["waiting"] == 0 else 1
+
+
+def _send(connection: Connection, made: CandleRequests, console: Console) -> tuple[int, int]:
+    """Sends the requests in batches; returns how many were sent and how many had been sent before."""
+    sent = duplicates = 0
+    texts = [dumps(request) for request in made]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("sending", total=len(texts))
+        for start in range(0, len(texts), _SENT_AT_ONCE):
+            part = enqueue(connection, MAIN_QUEUE, texts[start : start + _SENT_AT_ONCE])
+            sent += part.sent
+            duplicates += part.duplicates
+            progress.advance(task, part.sent + part.duplicates)
+    return sent, duplicates
+
+
+def _drain(connection: Connection, settings: Settings, console: Console) -> tuple[int, float]:
+    """Runs the job until nothing is left in the queue; returns the number of runs and the seconds they took."""
+    runs = 0
+    began = time.perf_counter()
+    with console.status("the job process_trading_workflow drains the queue"):
+        while True:
+            state = ledger(connection, MAIN_QUEUE)
+            if state.waiting + state.leased + state.retrying == 0:
+                return runs, time.perf_counter() - began
+            if time.perf_counter() - began > _LONGEST_SECONDS:
+                raise DemoError(f"after {_LONGEST_SECONDS} s there are still messages in the queue: see nexus status")
+            if state.waiting == 0:
+                time.sleep(1)
+                continue
+            _run_job(settings)
+            runs += 1
+
+
+def _run_job(settings: Settings) -> None:
+    """The command that users run in CI, with its output in `<home>/logs/demo.log`."""
+    env = environment(settings.home)
+    log = Path(env["NEXUS_HOME"]) / "logs" / "demo.log"
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    command = [sys.executable, "-m", "dagster", "job", "execute"]
+    command += ["-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
+    with log.open("ab") as output:
+        done = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        raise DemoError(f"the job failed with exit code {done.returncode}; its log is {log}")
+
+
+def _report(
+    connection: Connection, made: CandleRequests, sent: int, duplicates: int, runs: int, seconds: float
+) -> dict[str, Any]:
+    state = ledger(connection, MAIN_QUEUE)
+    return {
+        "bars": made.bars,
+        "warm_up": made.warm_up,
+        "no_movement": made.no_movement,
+        "requests": len(made),
+        "shifted_weeks": made.shifted_weeks,
+        "sent_now": sent,
+        "sent_before": duplicates,
+        # The whole queue's history, so that it adds up also when other requests were sent.
+        "sent": state.sent,
+        "completed": state.completed,
+        "dead_lettered": state.dead_lettered,
+        "waiting": state.waiting + state.leased + state.retrying,
+        "lost": state.lost,
+        "duplicates": state.doubled,
+        "adds_up": state.adds_up,
+        "runs": runs,
+        "seconds": round(seconds, 2),
+        "per_second": round(sent / seconds, 1) if sent and seconds else 0.0,
+        **figures(connection),
+    }

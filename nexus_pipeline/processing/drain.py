@@ -1,0 +1,80 @@
+"""One batch, from claim to settled: what a step of the op graph does."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, release, settle
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch; times in ms."""
+
+    claimed: int = 0
+    completed: int = 0
+    retried: int = 0
+    dead_lettered: int = 0
+    fenced: int = 0
+    """Messages whose lease ran out before they were settled: another worker has them."""
+    suspects: int = 0
+    """Messages that were in a crash before, and were processed alone."""
+    first_msg_id: int = 0
+    last_msg_id: int = 0
+    ms: float = 0.0
+
+    def plus(self, lease: Lease, settlement: Settlement, ms: float) -> BatchResult:
+        """This result and one more lease."""
+        return BatchResult(
+            claimed=self.claimed + len(lease),
+            completed=self.completed + settlement.completed,
+            retried=self.retried + settlement.retried,
+            dead_lettered=self.dead_lettered + settlement.dead_lettered,
+            fenced=self.fenced + settlement.fenced,
+            suspects=self.suspects + (len(lease) if lease.suspect else 0),
+            first_msg_id=min(self.first_msg_id or lease.msg_ids[0], *lease.msg_ids[:1]),
+            last_msg_id=max(self.last_msg_id, lease.msg_ids[-1]),
+            ms=self.ms + ms,
+        )
+
+
+def process_batch(
+    connection: Connection, queue: str, batch_size: int, lease_seconds: int, policy: RetryPolicy, deadline: float
+) -> BatchResult:
+    """Claims up to `batch_size` messages and settles them.
+
+    Suspects come one to a lease, so several leases may make up a batch. After `deadline` (`time.monotonic()` s) nothing
+    more is claimed.
+
+    Raises:
+        psycopg.Error: the server could not; what was settled before stays settled, the rest comes back.
+    """
+    result = BatchResult()
+    while result.claimed < batch_size and time.monotonic() < deadline:
+        began = time.perf_counter()
+        lease = claim(connection, queue, batch_size - result.claimed, lease_seconds)
+        if lease is None:
+            break
+        settlement = _settle_or_release(connection, lease, policy)
+        result = result.plus(lease, settlement, (time.perf_counter() - began) * 1000)
+        if not lease.suspect:
+            break
+    return result
+
+
+def _settle_or_release(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlement:
+    """Settles; where that is interrupted or fails, gives the messages back, so that they are not taken for crashed.
+
+    Should the settling have been committed all the same, the release finds nothing: both are fenced.
+    """
+    try:
+        return settle(connection, lease, policy)
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            release(connection, lease)
+        raise

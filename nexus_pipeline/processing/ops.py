@@ -1,0 +1,113 @@
+"""The op graph of a processing run: plan, one mapped step a batch, summary."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import psycopg
+from pydantic import Field
+
+from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.processing.drain import BatchResult, process_batch
+from nexus_pipeline.processing.summary import summarise
+from nexus_pipeline.queues.leases import RetryPolicy
+from nexus_pipeline.queues.ledger import depth
+from nexus_pipeline.queues.names import MAIN_QUEUE, QueueNameError, checked_queue
+from nexus_pipeline.settings import load_settings
+
+# What goes from step to step is a few figures: it needs no file.
+MEMORY = "memory"
+# For a server that goes away for a moment: three more tries within about fifteen seconds.
+STEP_RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+
+
+class ProcessingConfig(dg.Config):
+    """What a processing run takes; what is not given comes from the NEXUS_* variables."""
+
+    queue: str = Field(default=MAIN_QUEUE, description="Queue to drain: a-z, 0-9 and _.")
+    batch_size: int | None = Field(default=None, ge=1, le=10_000, description="Messages claimed together.")
+    max_batches: int | None = Field(default=None, ge=1, le=500, description="Batches of this run at most: its steps.")
+    max_seconds: int | None = Field(default=None, ge=1, le=3_600, description="After this many s no more is claimed.")
+
+
+@dg.op(
+    out=dg.DynamicOut(dict[str, Any], description="What one batch may take.", io_manager_key=MEMORY),
+    description="Looks at the queue and lays out the batches of this run.",
+    retry_policy=STEP_RETRIES,
+)
+def plan(
+    context: dg.OpExecutionContext, config: ProcessingConfig, nexus: NexusDatabase
+) -> Iterator[dg.DynamicOutput[dict[str, Any]]]:
+    """One dynamic output for each batch that the queue has work for, within the run's budget."""
+    settings = load_settings()
+    batch_size = config.batch_size or settings.batch_size
+    max_batches = config.max_batches or settings.batches_per_run
+    deadline = time.monotonic() + (config.max_seconds or settings.seconds_per_run)
+    try:
+        queue = checked_queue(config.queue)
+        with nexus.connect() as connection:
+            seen = depth(connection, queue, up_to=batch_size * max_batches)
+    except QueueNameError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    except psycopg.errors.UndefinedTable:
+        raise dg.Failure(f"there is no queue {config.queue}", allow_retries=False) from None
+    except psycopg.OperationalError as error:
+        raise _gone(error, settings.lease_seconds) from error
+    batches = math.ceil(seen.waiting / batch_size)
+    context.log.info(f"{seen.waiting} waiting (counted up to {batch_size * max_batches}): {batches} batches")
+    for number in range(1, batches + 1):
+        yield dg.DynamicOutput(
+            {"queue": queue, "batch_size": batch_size, "deadline": deadline}, mapping_key=f"{number:03d}"
+        )
+
+
+@dg.op(
+    out=dg.Out(dict[str, Any], io_manager_key=MEMORY),
+    description="Claims one batch, turns it into decisions and settles it in one transaction.",
+    retry_policy=STEP_RETRIES,
+)
+def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusDatabase) -> dict[str, Any]:
+    """A batch's result, which is also the step's metadata."""
+    settings = load_settings()
+    policy = RetryPolicy(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds)
+    try:
+        with nexus.connect() as connection:
+            result = process_batch(
+                connection,
+                planned["queue"],
+                planned["batch_size"],
+                settings.lease_seconds,
+                policy,
+                planned["deadline"],
+            )
+    except psycopg.OperationalError as error:
+        raise _gone(error, settings.lease_seconds) from error
+    context.add_output_metadata(_metadata(result))
+    return vars(result)
+
+
+@dg.op(
+    out=dg.Out(dict[str, Any], io_manager_key=MEMORY),
+    description="Adds the batches up and records the run on the asset workflow_executions.",
+)
+def summary(context: dg.OpExecutionContext, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of the whole run."""
+    total = summarise([BatchResult(**result) for result in results])
+    context.log_event(dg.AssetMaterialization("workflow_executions", metadata=dict(total)))
+    context.add_output_metadata(dict(total))
+    return dict(total)
+
+
+def _metadata(result: BatchResult) -> dict[str, Any]:
+    return {**vars(result), "ms": round(result.ms, 2)}
+
+
+def _gone(error: psycopg.OperationalError, lease_seconds: int) -> dg.Failure:
+    """The failure of a run whose database went away: what happened, and that nothing is lost."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return dg.Failure(
+        f"PostgreSQL went away: {lines[0]}. Nothing is lost: what was not settled waits in the queue again "
+        f"when its lease ends ({lease_seconds} s)."
+    )

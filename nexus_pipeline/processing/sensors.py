@@ -1,0 +1,104 @@
+"""The sensor that sees requests and launches runs. It never consumes: claiming is a run's work."""
+
+import json
+import math
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psycopg
+
+from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.processing.jobs import GRACE_SECONDS, QUEUE_TAG, process_trading_workflow
+from nexus_pipeline.queues.ledger import Depth, depth
+from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline.settings import Settings, load_settings
+
+# Dagster's event log keeps what is observed for ever, so the queue is observed once a minute at most.
+_OBSERVED_EVERY_SECONDS = 60
+_IN_FLIGHT = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def runs_to_request(waiting: int, in_flight: int, settings: Settings) -> int:
+    """How many more runs the queue has work for, so that `NEXUS_MAX_RUNS` at most are in flight."""
+    wanted = min(settings.max_runs, math.ceil(waiting / (settings.batch_size * settings.batches_per_run)))
+    return max(0, wanted - in_flight)
+
+
+@dg.sensor(
+    name="workflow_main_queue_sensor",
+    job=process_trading_workflow,
+    minimum_interval_seconds=1,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Watches workflow_main_queue and requests runs while fewer than NEXUS_MAX_RUNS are in flight.",
+)
+def workflow_main_queue_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase) -> dg.SensorResult:
+    """Requests runs for what waits, and observes how much and how long it waits."""
+    settings = load_settings()
+    try:
+        with nexus.connect() as connection:
+            seen = depth(connection, MAIN_QUEUE)
+    except psycopg.OperationalError as error:
+        return dg.SensorResult(skip_reason=f"the database does not answer: {str(error).strip().splitlines()[0]}")
+    in_flight = _runs_in_flight(context.instance, settings)
+    number = runs_to_request(seen.waiting, in_flight, settings)
+    observations, cursor = _observe(context.cursor, seen, in_flight)
+    if number == 0:
+        return dg.SensorResult(
+            skip_reason=_why_none(seen, in_flight, settings), cursor=cursor, asset_events=observations
+        )
+    return dg.SensorResult(
+        run_requests=[_request(settings) for _ in range(number)], cursor=cursor, asset_events=observations
+    )
+
+
+def _request(settings: Settings) -> dg.RunRequest:
+    return dg.RunRequest(
+        # A key of its own for each: a key that was used never runs again, also when its run failed.
+        run_key=uuid.uuid4().hex,
+        tags={QUEUE_TAG: MAIN_QUEUE, "dagster/max_runtime": str(settings.seconds_per_run + GRACE_SECONDS)},
+    )
+
+
+def _runs_in_flight(instance: dg.DagsterInstance, settings: Settings) -> int:
+    """Runs of the queue that are queued or at work.
+
+    One that was not heard of for longer than a run may take is dead, and must not hold the queue up until run
+    monitoring has found that out.
+    """
+    heard_of = datetime.now(UTC) - timedelta(seconds=settings.seconds_per_run + 2 * GRACE_SECONDS)
+    return instance.get_runs_count(
+        dg.RunsFilter(tags={QUEUE_TAG: MAIN_QUEUE}, statuses=_IN_FLIGHT, updated_after=heard_of)
+    )
+
+
+def _why_none(seen: Depth, in_flight: int, settings: Settings) -> str:
+    if seen.waiting == 0:
+        return f"nothing waits in {MAIN_QUEUE}; {in_flight} runs in flight"
+    return (
+        f"{seen.waiting} wait in {MAIN_QUEUE}, the oldest for {seen.oldest_wait_s or 0:.1f} s; "
+        f"{in_flight} runs in flight, {settings.max_runs} at most"
+    )
+
+
+def _observe(cursor: str | None, seen: Depth, in_flight: int) -> tuple[list[dg.AssetObservation], str]:
+    """An observation of the queue, when the last is a minute old; and the cursor that remembers when it was made."""
+    last = float(json.loads(cursor)["observed_at"]) if cursor else 0.0
+    now = time.time()
+    if now - last < _OBSERVED_EVERY_SECONDS:
+        return [], cursor or json.dumps({"observed_at": last})
+    observation = dg.AssetObservation(
+        "workflow_main_queue",
+        metadata={
+            "waiting": seen.waiting,
+            "oldest_wait_s": float(seen.oldest_wait_s or 0.0),
+            "runs_in_flight": in_flight,
+        },
+    )
+    return [observation], json.dumps({"observed_at": now})

@@ -1,0 +1,253 @@
+"""The processes of `nexus up`: code server, web server and daemon, each in a session of its own, with a log file.
+
+They find each other through `<home>/dagster`: the instance's configuration, and the workspace with the code server's
+Unix socket, which no other user of the machine can open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+_INSTALLED = Path(__file__).parent.parent / "dagster.yaml"
+_CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
+# A Unix socket's path may have 107 bytes.
+_LONGEST_SOCKET_PATH = 100
+_RESTARTS_AT_MOST = 5
+
+
+class StackError(RuntimeError):
+    """A process did not come up; the text is one line, with what its log says last."""
+
+
+def dagster_home(home: Path) -> Path:
+    """`<home>/dagster`, private, with the instance's configuration as this version of the code has it."""
+    folder = home.resolve() / "dagster"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    shutil.copyfile(_INSTALLED if _INSTALLED.is_file() else _CHECKOUT, folder / "dagster.yaml")
+    return folder
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What Dagster's processes run with: this process's variables, with absolute homes."""
+    env = {**os.environ, "NEXUS_HOME": str(home.resolve()), "DAGSTER_HOME": str(dagster_home(home))}
+    # Without compiled files every start of Dagster takes twice as long.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
+@dataclass
+class Process:
+    """One of our processes: how it is started, and as what it runs."""
+
+    name: str
+    command: list[str]
+    popen: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+
+
+@dataclass
+class Stack:
+    """Everything that `nexus up` starts beside the database."""
+
+    home: Path
+    port: int
+    processes: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Lays out the commands; nothing runs yet."""
+        python = [sys.executable, "-m"]
+        workspace = self._write_workspace()
+        self.processes = [
+            Process(
+                "code-server",
+                [*python, "dagster", "code-server", "start", "--socket", self._socket]
+                + ["-m", "nexus_pipeline.definitions", "--location-name", "nexus_pipeline"]
+                + ["--use-python-environment-entry-point"],
+            ),
+            Process(
+                "webserver",
+                [*python, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace)],
+            ),
+            Process("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)]),
+        ]
+
+    @property
+    def url(self) -> str:
+        """Where to click."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, wait_seconds: float = 90) -> None:
+        """Starts all, and returns when the UI answers.
+
+        Raises:
+            StackError: the port is taken, or a process ended or did not answer in time.
+        """
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError:
+                raise StackError(f"port {self.port} is taken: choose another with --port") from None
+        deadline = time.monotonic() + wait_seconds
+        code_server, *others = self.processes
+        self._spawn(code_server)
+        while not Path(self._socket).exists():
+            self._still_coming_up(code_server, deadline)
+        for process in others:
+            self._spawn(process)
+        while not self._answers():
+            for process in self.processes:
+                self._still_coming_up(process, deadline)
+        self._record()
+
+    def tend(self) -> list[str]:
+        """Starts again what ended by itself; returns a line for each.
+
+        Raises:
+            StackError: one keeps ending.
+        """
+        lines = []
+        for process in self.processes:
+            if process.popen is not None and process.popen.poll() is not None:
+                if process.restarts >= _RESTARTS_AT_MOST:
+                    raise StackError(f"{process.name} keeps ending: {self._last_words(process)}")
+                process.restarts += 1
+                lines.append(f"{process.name} ended with exit code {process.popen.returncode}: started again")
+                self._spawn(process)
+                self._record()
+        return lines
+
+    def runs_at_work(self) -> list[psutil.Process]:
+        """The processes of runs: descendants of the code server that execute one."""
+        code_server = self.processes[0].popen
+        if code_server is None:
+            return []
+        try:
+            descendants = psutil.Process(code_server.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in descendants if _executes_run(process)]
+
+    def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
+        """Stops the daemon, lets the runs at work end (at most `drain_seconds`), then stops the rest."""
+        code_server, webserver, daemon = self.processes
+        _end(daemon)
+        deadline = time.monotonic() + drain_seconds
+        told = -1
+        while (at_work := len(self.runs_at_work())) and time.monotonic() < deadline:
+            if at_work != told:
+                say(f"draining: {at_work} runs at work")
+                told = at_work
+            time.sleep(0.2)
+        _end(webserver)
+        _end(code_server)
+        (self.home.resolve() / "up.json").unlink(missing_ok=True)
+
+    def kill_runs(self) -> None:
+        """Interrupts the runs at work: they give back what they have not settled."""
+        for process in self.runs_at_work():
+            process.send_signal(signal.SIGINT)
+
+    @property
+    def _socket(self) -> str:
+        path = str(dagster_home(self.home) / "code.sock")
+        if len(path.encode()) <= _LONGEST_SOCKET_PATH:
+            return path
+        # A folder that is made anew and private, so that nobody can have been there first.
+        if not hasattr(self, "_short_folder"):
+            self._short_folder = tempfile.mkdtemp(prefix="nexus-")
+        return str(Path(self._short_folder) / "code.sock")
+
+    def _write_workspace(self) -> Path:
+        workspace = dagster_home(self.home) / "workspace.yaml"
+        Path(self._socket).unlink(missing_ok=True)
+        workspace.write_text(
+            json.dumps({"load_from": [{"grpc_server": {"socket": self._socket, "location_name": "nexus_pipeline"}}]})
+        )
+        return workspace
+
+    def _spawn(self, process: Process) -> None:
+        if process.name == "code-server":
+            Path(self._socket).unlink(missing_ok=True)
+        with self._log(process).open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches `nexus up` alone, which stops them in order.
+            process.popen = subprocess.Popen(
+                process.command,
+                env=environment(self.home),
+                cwd=dagster_home(self.home),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _log(self, process: Process) -> Path:
+        folder = self.home.resolve() / "logs"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / f"{process.name}.log"
+
+    def _still_coming_up(self, process: Process, deadline: float) -> None:
+        if process.popen is not None and process.popen.poll() is not None:
+            self._abort(f"{process.name} did not start: {self._last_words(process)}")
+        if time.monotonic() > deadline:
+            self._abort(f"{process.name} takes too long to start; its log is {self._log(process)}")
+        time.sleep(0.1)
+
+    def _abort(self, text: str) -> None:
+        for process in reversed(self.processes):
+            _end(process)
+        raise StackError(text)
+
+    def _last_words(self, process: Process) -> str:
+        lines = self._log(process).read_text(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/server_info", timeout=2):  # noqa: S310 - loopback, our own
+                return True
+        except OSError:
+            return False
+
+    def _record(self) -> None:
+        """Writes `<home>/up.json`, by which `nexus down` finds and recognises these processes."""
+        pids = {}
+        for process in self.processes:
+            if process.popen is not None and process.popen.poll() is None:
+                running = psutil.Process(process.popen.pid)
+                pids[process.name] = {"pid": running.pid, "create_time": running.create_time()}
+        (self.home.resolve() / "up.json").write_text(json.dumps({"port": self.port, "pids": pids}))
+
+
+def _executes_run(process: psutil.Process) -> bool:
+    try:
+        return "execute_run" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _end(process: Process, wait_seconds: float = 15) -> None:
+    """Asks a process to end, and makes it when it does not."""
+    if process.popen is None or process.popen.poll() is not None:
+        return
+    process.popen.send_signal(signal.SIGTERM)
+    try:
+        process.popen.wait(wait_seconds)
+    except subprocess.TimeoutExpired:
+        process.popen.kill()
+        process.popen.wait()
