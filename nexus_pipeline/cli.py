@@ -8,7 +8,6 @@ quick.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -16,12 +15,12 @@ from typing import Annotated
 import typer
 
 from nexus_pipeline.commands import errors, look, run, send, setup
-from nexus_pipeline.commands.output import Failure, Mistake, note, safe
+from nexus_pipeline.commands.output import Failure, Interrupted, Mistake, note, safe
 
-# Typer raises the errors of its own copy of click, or of click itself, depending on its version.
-_UsageError = typer.BadParameter.__mro__[1]
+# The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 _BROKEN_PIPE = 1
-_INTERRUPTED = 130
+_INTERRUPTED = Interrupted.exit_code
 
 app = typer.Typer(
     name="nexus",
@@ -72,16 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def run_command(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
+def run_command(arguments: Sequence[str]) -> int:
     """Runs `nexus` with these arguments and returns its exit code; what went wrong is on stderr, in one line."""
     try:
         code = typer.main.get_command(app).main(args=list(arguments), prog_name="nexus", standalone_mode=False)
+        if code == _INTERRUPTED:  # what Typer makes of Ctrl-C
+            note("nexus: interrupted")
         return code if isinstance(code, int) else 0
-    except (Mistake, Failure) as error:
+    except (Mistake, Failure, Interrupted) as error:
         note(f"nexus: {error}")
-        return 2 if isinstance(error, Mistake) else 1
+        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the line below must be written whole
         note("nexus: interrupted")
         return _INTERRUPTED
     except BrokenPipeError:  # `nexus executions | head`

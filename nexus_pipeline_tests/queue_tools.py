@@ -18,7 +18,7 @@ SOON = RetryPolicy(max_attempts=3, base_seconds=0.001, max_seconds=0.001)
 
 def one(connection: Connection, query: str, *parameters: object) -> Any:
     """The first column of the first row."""
-    row = connection.execute(query, parameters).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query, parameters).fetchone()
     assert row is not None
     return row[0]
 
@@ -103,3 +103,32 @@ def assert_each_has_one_outcome(connection: Connection, msg_ids: Iterable[int], 
     for status, target in (("completed", "workflow_results"), ("error", "workflow_errors")):
         told = connection.execute(f"SELECT (message ->> 'original_msg_id')::bigint FROM pgmq.q_{target}").fetchall()
         assert Counter(row[0] for row in told) == Counter(row[0] for row in finals if row[1] == status)
+
+
+def register_strategy(connection: Connection, name: str, body: str, version: str = "1") -> None:
+    """Registers a strategy whose function has that PL/pgSQL body."""
+    connection.execute(
+        f"CREATE OR REPLACE FUNCTION {name}_decides(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS"
+        f" $body$ BEGIN {body} END $body$"
+    )
+    connection.execute(
+        "SELECT nexus.register_strategy(%s, %s, %s::regprocedure)", (name, version, f"{name}_decides(jsonb)")
+    )
+
+
+def raising_strategy(connection: Connection) -> None:
+    register_strategy(
+        connection, "raising", "RAISE EXCEPTION 'no prices for %', request ->> 'symbol' USING ERRCODE = 'P0002';"
+    )
+
+
+def refuse_executions(connection: Connection, condition: str, code: str = "P0001") -> None:
+    """From now on, an execution row that meets the condition raises."""
+    connection.execute(
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN RAISE EXCEPTION 'refused: %', NEW.symbol USING ERRCODE = '{code}'; END $$"
+    )
+    connection.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON workflow_executions"
+        f" FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
+    )

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,12 +27,22 @@ if TYPE_CHECKING:
 _PIPE_COLUMNS = 240
 
 
-class Mistake(Exception):  # noqa: N818 - a user's mistake is no error of the program
+class Mistake(Exception):
     """Something the user can put right, in one line; `nexus` ends with 2."""
 
+    exit_code = 2
 
-class Failure(Exception):  # noqa: N818
+
+class Failure(Exception):
     """Something that could not be done, in one line; `nexus` ends with 1."""
+
+    exit_code = 1
+
+
+class Interrupted(Exception):
+    """Ctrl-C in the middle of something, with one line on how far it came; `nexus` ends with 130."""
+
+    exit_code = 130
 
 
 @contextmanager
@@ -107,7 +119,7 @@ def to_json(value: object, *, readable: bool = False) -> str:
         if isinstance(part, _Token):
             pieces.append(part.text)
         elif isinstance(part, dict | list) and part:
-            inner, outer = (("\n" + "  " * (depth + 1), "\n" + "  " * depth) if readable else ("", ""))
+            inner, outer = ("\n" + "  " * (depth + 1), "\n" + "  " * depth) if readable else ("", "")
             opening, closing = "{}" if isinstance(part, dict) else "[]"
             pieces.append(opening + inner)
             follow: list[tuple[object, int]] = []
@@ -172,6 +184,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: 
     for row in rows:
         made.add_row(*(safe(cell, 200) for cell in row))
     return made
+
+
+def utf8(value: str | None) -> str | None:
+    """Option callback that refuses a word which is not UTF-8, as PostgreSQL cannot be asked about it."""
+    try:
+        if value is not None:
+            value.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("is not UTF-8") from None
+    return value
 
 
 def counted(number: int, what: str, many: str | None = None) -> str:

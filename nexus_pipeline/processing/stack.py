@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from nexus_pipeline.processing import running
+
 _INSTALLED = Path(__file__).parent.parent / "dagster.yaml"
 _CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
 # A Unix socket's path may have 107 bytes.
@@ -75,9 +77,19 @@ class Stack:
         self.processes = [
             Process(
                 "code-server",
-                [*python, "dagster", "code-server", "start", "--socket", self._socket]
-                + ["-m", "nexus_pipeline.definitions", "--location-name", "nexus_pipeline"]
-                + ["--use-python-environment-entry-point"],
+                [
+                    *python,
+                    "dagster",
+                    "code-server",
+                    "start",
+                    "--socket",
+                    self._socket,
+                    "-m",
+                    "nexus_pipeline.definitions",
+                    "--location-name",
+                    "nexus_pipeline",
+                    "--use-python-environment-entry-point",
+                ],
             ),
             Process(
                 "webserver",
@@ -156,7 +168,7 @@ class Stack:
             time.sleep(0.2)
         _end(webserver)
         _end(code_server)
-        (self.home.resolve() / "up.json").unlink(missing_ok=True)
+        running.forget(self.home)
 
     def kill_runs(self) -> None:
         """Interrupts the runs at work: they give back what they have not settled."""
@@ -225,18 +237,16 @@ class Stack:
             return False
 
     def _record(self) -> None:
-        """Writes `<home>/up.json`, by which `nexus down` finds and recognises these processes."""
-        pids = {}
-        for process in self.processes:
-            if process.popen is not None and process.popen.poll() is None:
-                running = psutil.Process(process.popen.pid)
-                pids[process.name] = {"pid": running.pid, "create_time": running.create_time()}
-        (self.home.resolve() / "up.json").write_text(json.dumps({"port": self.port, "pids": pids}))
+        """Writes down what runs, so that `nexus down` finds it: this process first, which stops the others."""
+        pids = {"up": os.getpid()}
+        pids |= {p.name: p.popen.pid for p in self.processes if p.popen is not None and p.popen.poll() is None}
+        running.record(self.home, pids)
 
 
 def _executes_run(process: psutil.Process) -> bool:
+    """Whether this is a run: the code server spawns one with Python's multiprocessing, and nothing else so."""
     try:
-        return "execute_run" in process.cmdline()
+        return any("spawn_main" in part for part in process.cmdline())
     except psutil.Error:
         return False
 

@@ -91,19 +91,25 @@ def show_letter(connection: Connection, dead_letter_id: int) -> LetterHistory | 
     message, dead_lettered_at = row
     if not isinstance(message, dict):  # sent there by hand
         message = {"original_message": message}
-    attempts = named.attempts_of(
-        connection,
-        queue=message.get("original_queue"),
-        msg_id=message.get("original_msg_id"),
-        enqueued_at=message.get("enqueued_at"),
-    )
     names = ("attempt", "status", "started_at", "completed_at", "error_details")
     return LetterHistory(
         message=message,
         dead_lettered_at=dead_lettered_at,
-        attempts=[dict(zip(names, attempt, strict=True)) for attempt in attempts],
+        attempts=[dict(zip(names, attempt, strict=True)) for attempt in _attempts_of(connection, message)],
         actions=actions_of(connection, [dead_letter_id]),
     )
+
+
+def _attempts_of(connection: Connection, letter: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """The executions of the message that a letter names; none where it is not one that settle wrote."""
+    queue, msg_id, enqueued_at = (letter.get(key) for key in ("original_queue", "original_msg_id", "enqueued_at"))
+    if not (isinstance(queue, str) and type(msg_id) is int and isinstance(enqueued_at, str)):
+        return []
+    try:
+        moment = datetime.fromisoformat(enqueued_at)
+    except ValueError:
+        return []
+    return list(queries("dead_letters").attempts_of(connection, queue=queue, msg_id=msg_id, enqueued_at=moment))
 
 
 def actions_of(connection: Connection, ids: Sequence[int]) -> list[Action]:

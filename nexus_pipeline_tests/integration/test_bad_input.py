@@ -1,4 +1,4 @@
-"""Every kind of bad input in the queue, put there by anybody: a dead letter with a reason, and nobody else is harmed."""
+"""Bad input of every kind in the queue: each is a dead letter with its reason, and nobody else is harmed."""
 
 from __future__ import annotations
 

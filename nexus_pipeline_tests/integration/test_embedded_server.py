@@ -17,10 +17,11 @@ import pytest
 
 from nexus_pipeline.database import embedded, embedded_access
 from nexus_pipeline.database.embedded import EmbeddedServerError
+from nexus_pipeline_tests import embedded_tools
 from nexus_pipeline_tests.embedded_tools import PROJECT, START, end, kill_hard, one_line, started, starter, value
 
-pytest_plugins = ["nexus_pipeline_tests.embedded_tools"]
 pytestmark = pytest.mark.integration
+folder, home = embedded_tools.folder, embedded_tools.home  # fixtures
 
 # Life
 

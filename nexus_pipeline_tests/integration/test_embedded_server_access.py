@@ -18,10 +18,11 @@ import pytest
 
 from nexus_pipeline.database import embedded, embedded_access, embedded_files
 from nexus_pipeline.database.embedded import EmbeddedServerError, ServerInfo
+from nexus_pipeline_tests import embedded_tools
 from nexus_pipeline_tests.embedded_tools import PROJECT, one_line, started, starter, value
 
-pytest_plugins = ["nexus_pipeline_tests.embedded_tools"]
 pytestmark = pytest.mark.integration
+folder, home = embedded_tools.folder, embedded_tools.home  # fixtures
 
 AS_ROOT = os.geteuid() == 0
 

@@ -26,9 +26,9 @@ INSERT INTO nexus.pgmq_installs (version, method) VALUES (:version, :method);
 
 -- name: pgmq_objects()
 -- All functions and types of a pgmq that came as SQL, and how to drop each: its tables, which hold the queues, stay.
-SELECT format('DROP FUNCTION IF EXISTS %s CASCADE', p.oid::regprocedure)
+SELECT 'DROP FUNCTION IF EXISTS ' || p.oid::regprocedure || ' CASCADE'
   FROM pg_proc p WHERE p.pronamespace = 'pgmq'::regnamespace
 UNION ALL
-SELECT format('DROP TYPE IF EXISTS %s CASCADE', t.oid::regtype)
+SELECT 'DROP TYPE IF EXISTS ' || t.oid::regtype || ' CASCADE'
   FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
  WHERE t.typnamespace = 'pgmq'::regnamespace AND c.relkind = 'c';

@@ -1,0 +1,1 @@
+"""Measurements: ratios, each of two things measured side by side in one run."""

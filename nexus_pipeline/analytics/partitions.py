@@ -1,0 +1,105 @@
+"""The partitions of the assets: hours and days in UTC, the open one included."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from nexus_pipeline.analytics.hours import DAY, HOUR, Window, WindowError, first_hour, hour_of
+from nexus_pipeline.settings import SettingsError, load_settings
+
+HOUR_FORMAT = "%Y-%m-%d-%H:%M"
+DAY_FORMAT = "%Y-%m-%d"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+
+
+def hour_partitions(partitions_start: datetime) -> dg.HourlyPartitionsDefinition:
+    """An hour each, from the first full hour on; the last is the open one.
+
+    Raises:
+        SettingsError: the start lies in the future.
+    """
+    return dg.HourlyPartitionsDefinition(_first(partitions_start), timezone="UTC", end_offset=1)
+
+
+def day_partitions(partitions_start: datetime) -> dg.DailyPartitionsDefinition:
+    """A day each, from the day of the first hour on; the last is the open one.
+
+    Raises:
+        SettingsError: the start lies in the future.
+    """
+    return dg.DailyPartitionsDefinition(_first(partitions_start).strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
+
+
+def week_partitions(partitions_start: datetime) -> dg.WeeklyPartitionsDefinition:
+    """A week each, from the Sunday before the first hour on: the runs of `hourly_aggregates_by_week`.
+
+    Raises:
+        SettingsError: the start lies in the future.
+    """
+    first = _first(partitions_start)
+    sunday = first - timedelta(days=first.isoweekday() % 7)
+    return dg.WeeklyPartitionsDefinition(sunday.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
+
+
+def hour_key(hour: datetime) -> str:
+    """The partition key of an hour: 2026-01-31-09:00."""
+    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
+
+
+def day_key(day: datetime) -> str:
+    """The partition key of a day: 2026-01-31."""
+    return day.astimezone(UTC).strftime(DAY_FORMAT)
+
+
+def hour_of_key(key: str) -> datetime:
+    """The start of the hour, or day, that a key names.
+
+    Raises:
+        WindowError: it names none.
+    """
+    for form in (HOUR_FORMAT, DAY_FORMAT):
+        try:
+            return datetime.strptime(key, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    raise WindowError(f"no partition is named {key!r}: an hour is written 2026-01-31-09:00, in UTC")
+
+
+def tags_of(first: str, last: str) -> dict[str, str]:
+    """The tags of a run of the partitions from `first` to `last`, both included."""
+    return {PARTITION_TAG: first} if first == last else {RANGE_START_TAG: first, RANGE_END_TAG: last}
+
+
+def window_of_tags(tags: dict[str, str]) -> Window | None:
+    """The hours that a run of one partition or of a range works on; None when it has no partition.
+
+    Raises:
+        WindowError: a tag names no partition.
+    """
+    first = tags.get(PARTITION_TAG) or tags.get(RANGE_START_TAG)
+    last = tags.get(PARTITION_TAG) or tags.get(RANGE_END_TAG)
+    if first is None or last is None:
+        return None
+    length = HOUR if len(last) == len("2026-01-31-09:00") else DAY
+    return Window(hour_of_key(first), hour_of_key(last) + length)
+
+
+def open_end(now: datetime) -> datetime:
+    """Where the open hour ends."""
+    return hour_of(now) + HOUR
+
+
+def _first(partitions_start: datetime) -> datetime:
+    try:
+        return first_hour(partitions_start, datetime.now(UTC))
+    except WindowError as error:
+        raise SettingsError(str(error)) from None
+
+
+hourly = hour_partitions(load_settings().partitions_start)
+daily = day_partitions(load_settings().partitions_start)
+weekly = week_partitions(load_settings().partitions_start)

@@ -1,0 +1,66 @@
+"""`nexus up`, `nexus down` and `nexus demo`: start everything, stop everything, see it work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nexus_pipeline.commands.output import say, say_json
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs of this file."""
+    app.command(
+        short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --port 3001"
+    )(up)
+    app.command(short_help="Stop everything, the embedded database too.", epilog="Example: nexus down")(down)
+    app.command(short_help="Run real candles through the workflow.", epilog="Example: nexus demo --json | tail -n 1")(
+        demo
+    )
+
+
+def up(
+    port: Annotated[int, typer.Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave everything running and return.")] = False,
+) -> None:
+    """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after what is in flight."""
+    from nexus_pipeline.processing import up as processing
+    from nexus_pipeline.settings import load_settings
+
+    raise typer.Exit(processing.run(load_settings(), port, detach))
+
+
+def demo(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as one JSON object on the last line.")
+    ] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running afterwards.")] = False,
+) -> None:
+    """Run real EURUSD candles through the queue and the job, and show what came out."""
+    from nexus_pipeline.processing import demo as processing
+    from nexus_pipeline.settings import load_settings
+
+    raise typer.Exit(processing.run(load_settings(), as_json, ui))
+
+
+def down(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Stop what `nexus up` left running, and the embedded database server.
+
+    Data is kept. A server that NEXUS_DATABASE_URL names is left alone.
+    """
+    from nexus_pipeline.database import embedded
+    from nexus_pipeline.processing import running
+    from nexus_pipeline.settings import load_settings
+
+    home = load_settings().home
+    stopped = running.stop(home)
+    server = embedded.stop(home)
+    if as_json:
+        say_json({"stopped": stopped, "server": server})
+        return
+    for name in stopped:
+        say(f"stopped {name}")
+    say("stopped the embedded PostgreSQL" if server else "the embedded PostgreSQL was not running")

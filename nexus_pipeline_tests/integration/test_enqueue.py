@@ -1,0 +1,119 @@
+"""Sending: in order, all or none, and an event that names itself once."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import psycopg
+import pytest
+
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.queues.names import MAIN_QUEUE, QueueNameError
+from nexus_pipeline.queues.sending import Sent, enqueue
+from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced, drain, one
+
+
+def event(event_id: object, rsi: float = 25, source: str | None = "bars") -> str:
+    body: dict[str, object] = {"rsi": rsi, "event_id": event_id}
+    return json.dumps(body if source is None else body | {"source": source})
+
+
+def queued(connection: Connection) -> list[object]:
+    """RSI of the queued messages in the order of their ids."""
+    rows = connection.execute("SELECT message -> 'rsi' FROM pgmq.q_workflow_main_queue ORDER BY msg_id")
+    return [row[0] for row in rows]
+
+
+def test_requests_are_queued_in_their_order_whether_they_name_an_event_or_not(connection: Connection) -> None:
+    requests = [
+        event(f"e{997 * number % 1000}", number) if number % 3 else json.dumps({"rsi": number})
+        for number in range(1000)
+    ]
+    sent = enqueue(connection, MAIN_QUEUE, requests)
+    assert sent == Sent(1000, 0, 1, 1000)
+    assert queued(connection) == list(range(1000))
+
+
+def test_nothing_to_send_sends_nothing(connection: Connection) -> None:
+    assert enqueue(connection, MAIN_QUEUE, []) == Sent(0, 0, None, None)
+
+
+def test_an_event_is_queued_once_inside_a_batch_and_its_first_request_counts(connection: Connection) -> None:
+    sent = enqueue(connection, MAIN_QUEUE, [event("a", 1), event("b", 2), event("a", 3), event("b", 4), event("c", 5)])
+    assert sent == Sent(3, 2, 1, 3)
+    assert queued(connection) == [1, 2, 5]
+
+
+def test_an_event_is_queued_once_over_all_batches_also_when_its_message_is_long_done(connection: Connection) -> None:
+    assert enqueue(connection, MAIN_QUEUE, [event("a"), event("b")]).sent == 2
+    assert drain(connection).completed == 2
+    assert enqueue(connection, MAIN_QUEUE, [event("a"), event("c"), event("b")]) == Sent(1, 2, 3, 3)
+    assert enqueue(connection, MAIN_QUEUE, [event("a"), event("b"), event("c")]) == Sent(0, 3, None, None)
+    drain(connection)
+    assert_each_has_one_outcome(connection, [1, 2, 3])
+
+
+def test_the_same_event_id_of_another_source_or_in_another_queue_is_another_event(connection: Connection) -> None:
+    connection.execute("SELECT nexus.serve_queue('mine')")
+    assert enqueue(connection, MAIN_QUEUE, [event("a"), event("a", source="other"), event("a", source=None)]).sent == 3
+    assert enqueue(connection, "mine", [event("a")]).sent == 1
+    assert enqueue(connection, MAIN_QUEUE, [event("a", source=None)]).duplicates == 1
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    ['{"rsi": 1, "event_id": null}', '{"rsi": 1, "event_id": ""}', '{"rsi": 1, "event_id": "' + "x" * 201 + '"}',
+     '{"rsi": 1, "event_id": "e", "source": "' + "x" * 201 + '"}', "null", "7", '["event_id"]', '"event_id"'],
+)  # fmt: skip
+def test_what_names_no_event_that_can_be_kept_is_sent_each_time(connection: Connection, request_text: str) -> None:
+    assert enqueue(connection, MAIN_QUEUE, [request_text, request_text]) == Sent(2, 0, 1, 2)
+
+
+def test_the_longest_event_that_a_request_may_name_is_kept(connection: Connection) -> None:
+    request = event("\U0001f600" * 200, source="\U0001f4c8" * 200)
+    assert enqueue(connection, MAIN_QUEUE, [request, request]) == Sent(1, 1, 1, 1)
+
+
+def test_a_send_that_fails_leaves_neither_messages_nor_events(connection: Connection) -> None:
+    with pytest.raises(psycopg.DataError):
+        enqueue(connection, MAIN_QUEUE, [event("a"), '{"rsi": NaN}'])
+    with connection.transaction(force_rollback=True):  # the sender changes its mind
+        assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
+    assert one(connection, "SELECT count(*) FROM nexus.events") == 0
+    assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
+    assert balanced(connection).sent == 1
+
+
+def test_a_delayed_message_waits_unread_until_its_time(connection: Connection) -> None:
+    enqueue(connection, MAIN_QUEUE, ['{"rsi": 25}'], delay_seconds=3600)
+    assert one(connection, "SELECT count(*) FROM nexus.claim('workflow_main_queue', 1, 1)") == 0
+    assert one(connection, "SELECT vt - clock_timestamp() > interval '59 min' FROM pgmq.q_workflow_main_queue")
+
+
+def test_two_senders_of_the_same_events_in_opposite_order_send_each_once_and_never_deadlock(
+    connection: Connection, conninfo: str
+) -> None:
+    senders = 4
+    together = Barrier(senders)
+
+    def send_all(number: int) -> int:
+        total = 0
+        with psycopg.connect(conninfo, autocommit=True) as sender:
+            for batch in range(10):
+                events = [event(f"{batch}-{place}") for place in range(300)]
+                together.wait(timeout=60)
+                total += enqueue(sender, MAIN_QUEUE, events[:: -1 if number % 2 else 1]).sent
+        return total
+
+    with ThreadPoolExecutor(senders) as threads:
+        totals = list(threads.map(send_all, range(senders)))
+    assert sum(totals) == 3000
+    assert one(connection, "SELECT count(DISTINCT message ->> 'event_id') FROM pgmq.q_workflow_main_queue") == 3000
+    assert balanced(connection).sent == 3000
+
+
+def test_a_queue_name_that_cannot_be_one_is_refused_before_anything_is_sent(connection: Connection) -> None:
+    with pytest.raises(QueueNameError, match="must be 1 to 47 of a-z, 0-9 and _"):
+        enqueue(connection, "Main Queue", ['{"rsi": 25}'])

@@ -1,0 +1,106 @@
+"""What a NEXUS_* variable may hold, and what is said when it holds something else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nexus_pipeline.settings import Settings, SettingsError, load_settings
+
+SECRET = "hidden-password"
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    said = str(caught.value)
+    assert said.startswith(f"{name}: ")
+    assert "\n" not in said
+    # Nothing of the original error hangs on it: a log with the traceback has no more than the line.
+    assert caught.value.__suppress_context__
+    return said
+
+
+def test_with_nothing_set_everything_has_its_default() -> None:
+    settings = load_settings()
+    assert settings.database_url is None
+    assert settings.dagster_database_url is None
+    assert settings.home == Path(".nexus")
+    assert (settings.batch_size, settings.lease_seconds, settings.max_attempts) == (500, 30, 5)
+    assert (settings.pool_size, settings.max_runs) == (5, 2)
+    assert (settings.retry_base_seconds, settings.retry_max_seconds) == (1.0, 300.0)
+    start = settings.partitions_start
+    assert start.tzinfo is UTC
+    assert (start.minute, start.second, start.microsecond) == (0, 0, 0)
+    assert start < datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest"),
+    [
+        ("BATCH_SIZE", 1, 10_000),
+        ("BATCHES_PER_RUN", 1, 500),
+        ("SECONDS_PER_RUN", 1, 3_600),
+        ("LEASE_SECONDS", 1, 43_200),
+        ("MAX_ATTEMPTS", 1, 100),
+        ("POOL_SIZE", 1, 5),
+        ("MAX_RUNS", 1, 8),
+        ("KEEP_RUNS_HOURS", 1, 8_760),
+    ],
+)
+def test_a_whole_number_is_taken_within_its_range_and_refused_by_name_outside(
+    monkeypatch: pytest.MonkeyPatch, name: str, lowest: int, highest: int
+) -> None:
+    for value in (lowest, highest):
+        monkeypatch.setenv(f"NEXUS_{name}", str(value))
+        assert getattr(load_settings(), name.lower()) == value
+    for wrong in (str(lowest - 1), str(highest + 1), "-1", "1.5", "many", "", "1e3x", "NaN"):
+        refused(monkeypatch, f"NEXUS_{name}", wrong)
+
+
+@pytest.mark.parametrize(("name", "highest"), [("RETRY_BASE_SECONDS", 3_600), ("RETRY_MAX_SECONDS", 86_400)])
+def test_a_time_is_more_than_nothing_and_has_a_limit(monkeypatch: pytest.MonkeyPatch, name: str, highest: int) -> None:
+    for value in (0.001, highest):
+        monkeypatch.setenv(f"NEXUS_{name}", str(value))
+        assert getattr(load_settings(), name.lower()) == value
+    for wrong in ("0", "-1", str(highest + 1), "nan", "inf", "soon"):
+        refused(monkeypatch, f"NEXUS_{name}", wrong)
+
+
+def test_the_first_partition_needs_an_offset_and_is_kept_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_PARTITIONS_START", "2026-01-01T00:00:00+02:00")
+    assert load_settings().partitions_start == datetime(2025, 12, 31, 22, tzinfo=UTC)
+    assert "needs an offset" in refused(monkeypatch, "NEXUS_PARTITIONS_START", "2026-01-01T00:00:00")
+    refused(monkeypatch, "NEXUS_PARTITIONS_START", "last year")
+
+
+def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_DATABASE_URL", "")
+    monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", "")
+    settings = load_settings()
+    assert settings.database_url is None
+    assert settings.dagster_database_url is None
+
+
+def test_a_password_is_in_no_text_that_is_made_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_DATABASE_URL", f"postgresql://me:{SECRET}@db/nexus")
+    monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", f"postgresql://me:{SECRET}@db/dagster")
+    settings = load_settings()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == f"postgresql://me:{SECRET}@db/nexus"
+    for text in (str(settings), repr(settings), settings.model_dump_json(), str(settings.model_dump()), f"{settings}"):
+        assert SECRET not in text
+    assert SECRET not in refused(monkeypatch, "NEXUS_BATCH_SIZE", "0")
+
+
+def test_what_is_said_never_repeats_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A password pasted into the wrong variable, too, stays out of the text.
+    assert SECRET not in refused(monkeypatch, "NEXUS_MAX_RUNS", SECRET)
+
+
+def test_settings_do_not_change_once_made() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().batch_size = 7

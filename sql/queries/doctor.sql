@@ -1,0 +1,51 @@
+-- The statements of nexus_pipeline/database/doctor.py. They look and change nothing.
+
+-- name: clock()^
+-- The server's clock.
+SELECT clock_timestamp();
+
+-- name: server()^
+-- Which server this is, who we are there, and whether it takes writes.
+SELECT current_setting('server_version')          AS version,
+       current_setting('server_version_num')::int AS version_number,
+       current_user                               AS role,
+       current_database()                         AS database,
+       current_setting('transaction_read_only') = 'on' AS read_only,
+       current_setting('server_encoding')         AS encoding;
+
+-- name: may_set_up()^
+-- Whether the role may make schemas here and tables in the schema public.
+SELECT has_database_privilege(current_database(), 'CREATE')  AS schemas,
+       coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false) AS tables;
+
+-- name: missing_privileges()
+-- What the role would need for the daily work and does not have. Objects that are not there are not asked about.
+SELECT n.privilege || ' ON SCHEMA ' || n.name AS missing
+  FROM (VALUES ('nexus', 'USAGE'), ('pgmq', 'USAGE'), ('public', 'USAGE')) AS n (name, privilege)
+ WHERE NOT has_schema_privilege(to_regnamespace(n.name), n.privilege)
+UNION ALL
+SELECT t.privilege || ' ON TABLE ' || t.name
+  FROM (VALUES
+        ('public.workflow_executions', 'SELECT'), ('public.workflow_executions', 'INSERT'),
+        ('pgmq.q_workflow_main_queue', 'SELECT'), ('pgmq.q_workflow_main_queue', 'INSERT'),
+        ('pgmq.q_workflow_main_queue', 'UPDATE'), ('pgmq.q_workflow_main_queue', 'DELETE'),
+        ('pgmq.a_workflow_main_queue', 'INSERT'), ('pgmq.q_workflow_results', 'INSERT'),
+        ('pgmq.q_workflow_errors', 'INSERT'), ('nexus.events', 'INSERT')) AS t (name, privilege)
+ WHERE to_regnamespace(split_part(t.name, '.', 1)) IS NOT NULL
+   AND has_schema_privilege(to_regnamespace(split_part(t.name, '.', 1)), 'USAGE')
+   AND NOT has_table_privilege(to_regclass(t.name), t.privilege)
+UNION ALL
+SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
+  FROM pg_proc p
+ WHERE p.pronamespace IN (to_regnamespace('nexus'), to_regnamespace('pgmq'))
+   AND has_schema_privilege(p.pronamespace, 'USAGE')
+   AND NOT has_function_privilege(p.oid, 'EXECUTE');
+
+-- name: has_record()^
+-- Whether pgmq's version can have been recorded here, and whether we may read it.
+SELECT coalesce(has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT'), false);
+
+-- name: other_database(name)^
+-- Whether a database is there, and whether the role may make one.
+SELECT EXISTS (SELECT FROM pg_database d WHERE d.datname = :name),
+       (SELECT r.rolsuper OR r.rolcreatedb FROM pg_roles r WHERE r.rolname = current_user);
