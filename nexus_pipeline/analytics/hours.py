@@ -26,7 +26,9 @@ class Window:
             if moment.utcoffset() != timedelta(0) or moment != hour_of(moment):
                 raise WindowError(f"{moment.isoformat()} is no full hour in UTC")
         if self.before <= self.start:
-            raise WindowError(f"the range ends at {self.before.isoformat()}, before it starts at {self.start.isoformat()}")
+            raise WindowError(
+                f"the range ends at {self.before.isoformat()}, before it starts at {self.start.isoformat()}"
+            )
 
     def __len__(self) -> int:
         """How many hours."""
@@ -93,5 +95,7 @@ def window_in_partitions(start: datetime, before: datetime, partitions_start: da
             " (NEXUS_PARTITIONS_START)"
         )
     if before > end:
-        raise WindowError(f"the range ends at {before.isoformat()}, after the open hour, which ends at {end.isoformat()}")
+        raise WindowError(
+            f"the range ends at {before.isoformat()}, after the open hour, which ends at {end.isoformat()}"
+        )
     return window

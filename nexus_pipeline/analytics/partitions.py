@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -74,7 +75,7 @@ def tags_of(first: str, last: str) -> dict[str, str]:
     return {PARTITION_TAG: first} if first == last else {RANGE_START_TAG: first, RANGE_END_TAG: last}
 
 
-def window_of_tags(tags: dict[str, str]) -> Window | None:
+def window_of_tags(tags: Mapping[str, str]) -> Window | None:
     """The hours that a run of one partition or of a range works on; None when it has no partition.
 
     Raises:

@@ -68,6 +68,7 @@ def replace_window(connection: Connection, asset: str, window: Window) -> Replac
     bounds = {"start": window.start, "before": window.before}
     with replacing(connection, asset) as named:
         marks = named.take_marks(connection, asset=asset, **bounds)
+        named.compact_marks(connection, asset=asset, **bounds)
         before = getattr(named, delete)(connection, **bounds)
         rows = getattr(named, insert)(connection, **bounds)
         if asset != METRICS:
@@ -81,4 +82,4 @@ def hours_of(connection: Connection, asset: str, window: Window) -> dict[datetim
     Hours without rows are not in it.
     """
     rows = getattr(queries("analytics"), f"hours_of_{asset}")(connection, start=window.start, before=window.before)
-    return {hour: figures for hour, figures in rows}
+    return dict(rows)

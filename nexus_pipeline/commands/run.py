@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.commands.output import say, say_json
+from nexus_pipeline.commands.output import note, say, say_json
+
+_AND_THE_REST_SECONDS = 30
 
 
 def register(app: typer.Typer) -> None:
@@ -55,9 +57,14 @@ def down(
     from nexus_pipeline.processing import running
     from nexus_pipeline.settings import load_settings
 
-    home = load_settings().home
-    stopped = running.stop(home)
-    server = embedded.stop(home)
+    settings = load_settings()
+    names = [process.name for process in running.recorded(settings.home)]
+    server = embedded.find(settings.home) is not None
+    if names:
+        note(f"stopping {', '.join(names)}; runs at work are given time to end")
+    # `nexus up` waits that long for its runs, and it stops the server that it started.
+    stopped = running.stop(settings.home, settings.seconds_per_run + settings.lease_seconds + _AND_THE_REST_SECONDS)
+    server = embedded.stop(settings.home) or server
     if as_json:
         say_json({"stopped": stopped, "server": server})
         return

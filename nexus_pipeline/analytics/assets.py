@@ -1,0 +1,167 @@
+"""The assets: hourly aggregates and metrics, and the day's report. windows.py and daily_report.py do the work."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
+
+from nexus_pipeline.analytics.charts import ChartError
+from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
+from nexus_pipeline.analytics.daily_report import report_file, write_report
+from nexus_pipeline.analytics.hours import DAY, Window, WindowError
+from nexus_pipeline.analytics.partitions import daily, day_key, hour_key, hourly, window_of_tags
+from nexus_pipeline.analytics.previews import numbers_of, preview_of
+from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.settings import load_settings
+
+GROUP = "analytics"
+OWNERS = ["team:quant-data"]
+# Metadata of this many partitions and fewer goes through Dagster's public method.
+_FEW = 24
+# A server that restarts is there again within seconds; and making a window twice changes nothing.
+_RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+
+
+def column_schema(columns: tuple[tuple[str, str, str], ...]) -> dg.TableSchema:
+    """The columns as the UI shows them."""
+    return dg.TableSchema([dg.TableColumn(name, type=kind, description=text) for name, kind, text in columns])
+
+
+def _hourly_asset(name: str, columns: tuple[tuple[str, str, str], ...], description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        deps=[dg.AssetKey("workflow_executions")],
+        partitions_def=hourly,
+        # Any range is one run: what an hour costs in a run of its own, a month costs in one of all.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=_RETRIES,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"postgres", "table"},
+        code_version="1",
+        description=description,
+        metadata={
+            "dagster/column_schema": column_schema(columns),
+            "dagster/table_name": f"public.{name}",
+        },
+    )
+    def replaced(context: dg.AssetExecutionContext, nexus: NexusDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        window = window_of_run(context)
+        with nexus.connect() as connection:
+            done = replace_window(connection, name, window)
+            metadata = metadata_of(connection, name, window)
+        context.log.info(
+            f"{name}: {len(window)} hours from {window.start.isoformat()}, "
+            f"{done.rows_before} rows replaced by {done.rows}"
+        )
+        add_partition_metadata(context, metadata)
+        return dg.MaterializeResult()
+
+    return replaced
+
+
+def window_of_run(context: dg.AssetExecutionContext) -> Window:
+    """The hours that the run works on, one partition or a range.
+
+    Raises:
+        dagster.Failure: a tag names no partition, or the range is turned round; no retry would mend it.
+    """
+    try:
+        window = window_of_tags(context.run.tags)
+    except WindowError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    if window is None:
+        raise dg.Failure("an hourly asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
+    return window
+
+
+def metadata_of(connection: Connection, asset: str, window: Window) -> dict[str, dict[str, Any]]:
+    """The metadata of each partition of the window, by partition key."""
+    hours = hours_of(connection, asset, window)
+    return {hour_key(hour): _metadata(asset, hour, hours.get(hour, {})) for hour in window.hours()}
+
+
+def _metadata(asset: str, start: datetime, hour: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "dagster/partition_row_count": int(hour.get("rows", 0)),
+        **numbers_of(asset, hour),
+        "hour": dg.MetadataValue.timestamp(start),
+        "preview": dg.MetadataValue.md(preview_of(asset, hour)),
+    }
+
+
+def add_partition_metadata(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Gives each partition's materialisation of this run its own metadata.
+
+    Dagster's method copies all that was added before and lists the run's partitions anew at each call: a year of hours
+    would take minutes. Many partitions are therefore handed over at once.
+    """
+    if len(metadata) <= _FEW:
+        for key, values in metadata.items():
+            context.add_asset_metadata(values, partition_key=key)
+        return
+    step = context.op_execution_context._step_execution_context
+    added = dict(step._metadata_accumulator.per_output_metadata)
+    for key, values in metadata.items():
+        added[AssetMetadataHandle(asset_key=context.asset_key, partition_key=key)] = values
+    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
+
+
+hourly_signal_aggregates = _hourly_asset(
+    SIGNALS,
+    SIGNAL_COLUMNS,
+    "Decisions by event hour, symbol and strategy: counts of each signal, RSI, confidence, strength, risk, price and "
+    "volume. An hour without final executions has no row.",
+)
+hourly_workflow_metrics = _hourly_asset(
+    HOURLY_METRICS,
+    HOURLY_METRIC_COLUMNS,
+    "How the work went, by processing hour: attempts, outcomes, throughput, and how long they took and waited. An hour "
+    "without attempts has no row.",
+)
+workflow_metrics = _hourly_asset(
+    METRICS,
+    METRIC_COLUMNS,
+    "For each attempt its time in the queue, its processing and end-to-end times, and its number, by processing hour.",
+)
+
+
+@dg.asset(
+    name=DAILY_REPORT,
+    deps=[hourly_signal_aggregates, hourly_workflow_metrics],
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=_RETRIES,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"markdown", "html"},
+    code_version="1",
+    description="A day on a page, out of the hourly tables: markdown here, and an HTML file with charts in "
+    "NEXUS_HOME/reports.",
+)
+def daily_signal_report(context: dg.AssetExecutionContext, nexus: NexusDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Writes the page of each day of the run."""
+    window, home = window_of_run(context), load_settings().home
+    days = [window.start + number * DAY for number in range(round((window.before - window.start) / DAY))]
+    metadata = {}
+    for day in days:
+        try:
+            with nexus.connect() as connection:
+                report = write_report(connection, home, day)
+        except ChartError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        metadata[day_key(day)] = {
+            **report.numbers,
+            "report": dg.MetadataValue.md(report.markdown),
+            "file": dg.MetadataValue.path(report_file(home, day).resolve()),
+        }
+    add_partition_metadata(context, metadata)
+    return dg.MaterializeResult()
+
+
+hourly_assets = [hourly_signal_aggregates, hourly_workflow_metrics]
+analytics_assets = [*hourly_assets, workflow_metrics, daily_signal_report]

@@ -1,0 +1,106 @@
+"""The charts of a day, as SVG text, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexus_pipeline.analytics.daily_report import HourOfDay
+
+_SIZE_INCHES = (9.0, 2.6)
+# Told apart by people who do not see red and green apart.
+_BUY, _SELL, _HOLD, _FAILED = "#0072b2", "#d55e00", "#bbbbbb", "#000000"
+
+
+class ChartError(RuntimeError):
+    """The library that draws is not installed; the text says how to install it."""
+
+
+def chart_signals(hours: Sequence[HourOfDay]) -> str:
+    """Stacked bars of BUY, SELL, HOLD and failures."""
+    with _chart() as (axes, svg):
+        bottom = [0] * len(hours)
+        for name, colour, values in (
+            ("BUY", _BUY, [int(hour.buy) for hour in hours]),
+            ("SELL", _SELL, [int(hour.sell) for hour in hours]),
+            ("HOLD", _HOLD, [int(hour.hold) for hour in hours]),
+            ("failed", _FAILED, [int(hour.failed) for hour in hours]),
+        ):
+            axes.bar(range(len(hours)), values, bottom=bottom, color=colour, label=name, width=0.8)
+            bottom = [low + value for low, value in zip(bottom, values, strict=True)]
+        axes.set_ylabel("executions")
+    return svg[0]
+
+
+def chart_rsi(hours: Sequence[HourOfDay]) -> str:
+    """The average RSI, between the least and the most, and the thresholds 30 and 70."""
+    with _chart() as (axes, svg):
+        numbers = [
+            (place, float(hour.avg_rsi), float(hour.min_rsi or 0), float(hour.max_rsi or 0))
+            for place, hour in enumerate(hours)
+            if hour.avg_rsi is not None
+        ]
+        places = [number[0] for number in numbers]
+        axes.vlines(places, [n[2] for n in numbers], [n[3] for n in numbers], color=_HOLD, linewidth=6)
+        axes.plot(places, [n[1] for n in numbers], color=_BUY, marker="o", markersize=4, label="average")
+        axes.axhline(30, color=_SELL, linewidth=0.8, linestyle="--")
+        axes.axhline(70, color=_SELL, linewidth=0.8, linestyle="--", label="30 and 70")
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("RSI")
+    return svg[0]
+
+
+def chart_latency(hours: Sequence[HourOfDay]) -> str:
+    """p50 and p95 of the processing time."""
+    with _chart() as (axes, svg):
+        for name, colour, values in (
+            ("p95", _SELL, [hour.p95_ms for hour in hours]),
+            ("p50", _BUY, [hour.p50_ms for hour in hours]),
+        ):
+            found = [(place, value) for place, value in enumerate(values) if value is not None]
+            axes.plot(
+                [place for place, _ in found],
+                [value for _, value in found],
+                color=colour,
+                marker="o",
+                markersize=4,
+                label=name,
+            )
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("ms")
+    return svg[0]
+
+
+@contextmanager
+def _chart() -> Iterator[tuple[Any, list[str]]]:
+    """Axes over the 24 hours of a day; when the block ends, the list holds the SVG.
+
+    Figures are made without pyplot, which keeps global state and may look for a display.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ChartError("charts need matplotlib: pip install 'nexus-pipeline[report]'") from None
+    svg: list[str] = []
+    # Text stays text, and the ids inside are the same each time: the same day gives the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nexus", "font.family": "sans-serif"}):
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlim(-0.6, 23.6)
+        axes.set_xticks(range(24), [f"{hour:02d}" for hour in range(24)])
+        yield axes, svg
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    svg.append(text[text.index("<svg") :])

@@ -1,0 +1,226 @@
+"""The command as far as it needs no database: help, arguments, reading requests, output, processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer
+
+from nexus_pipeline import cli
+from nexus_pipeline.commands.look import parse_since
+from nexus_pipeline.commands.output import Mistake
+from nexus_pipeline_tests.cli_tools import Nexus
+
+ID = "019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d"
+
+
+def verbs() -> Iterator[tuple[str, ...]]:
+    todo = [((), typer.main.get_command(cli.app))]
+    while todo:
+        path, command = todo.pop()
+        yield path
+        todo += [((*path, name), inner) for name, inner in getattr(command, "commands", {}).items()]
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()), ids=" ".join)
+def test_every_verb_has_help_with_an_example(nexus: Nexus, verb: tuple[str, ...]) -> None:
+    ended = nexus(*verb, "--help")
+    assert ended.code == 0
+    assert f"Example: nexus {' '.join(verb)}".strip() in " ".join(ended.out.split())
+    assert ended.err == ""
+
+
+def test_all_verbs_of_the_contract_are_there() -> None:
+    named = {" ".join(verb) for verb in verbs()}
+    assert named >= {
+        "up",
+        "down",
+        "demo",
+        "migrate",
+        "send",
+        "status",
+        "executions",
+        "executions show",
+        "doctor",
+        "errors list",
+        "errors show",
+        "errors redrive",
+        "errors discard",
+    }
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from nexus_pipeline import cli\n"
+        "assert cli.run_command(['--help']) == 0\n"
+        "heavy = {'dagster', 'psycopg', 'pydantic', 'numpy', 'sqlalchemy', 'psutil'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_said(nexus: Nexus) -> None:
+    ended = nexus("--version")
+    assert ended.code == 0
+    assert ended.out.startswith("nexus 0.")
+
+
+def test_no_command_at_all_shows_the_help_and_is_a_mistake(nexus: Nexus) -> None:
+    ended = nexus()
+    assert ended.code == 2
+    assert "send" in ended.out
+    assert ended.err == "nexus: no command was given\n"
+
+
+MISTAKES = [
+    ("frobnicate", "No such command 'frobnicate'"),
+    ("send", "nothing to send"),
+    ("send --rsi", "--rsi"),
+    ("send --rsi abc", "rsi: must be a number from 0 to 100"),
+    ("send --rsi NaN", "rsi: must be a number from 0 to 100"),
+    ("send --rsi -inf", "rsi: must be a number from 0 to 100"),
+    ("send --rsi 100.0001", "rsi: must be a number from 0 to 100"),
+    ("send --rsi 1e400", "rsi: must be a number from 0 to 100"),
+    ("send --price 5", "rsi: is required"),
+    ("send --rsi 5 --price -1", "price: must be a number that is 0 or more"),
+    ("send --rsi 5 --volume much", "volume: must be a number"),
+    ("send --rsi 5 --occurred-at 2026-01-01", "occurred_at: must be an ISO 8601 time with an offset"),
+    ("send --rsi 5 --queue MyQ", "queue name 'MyQ'"),
+    ("send --rsi 5 --count 0", "--count"),
+    ("send --rsi 5 --count many", "--count"),
+    ("send --rsi 5 --delay -1", "--delay"),
+    ("send --rsi 5 --event-id e --count 2", "event_id"),
+    ("send --rsi 5 --json-request {}", "--json-request and --rsi"),
+    ("send --file f --json-request {}", "--file and --json-request"),
+    ("send --file /nowhere/to/be/found", "No such file or directory"),
+    ("send --file /", "Is a directory"),
+    ("send --file f --rsi 5", "--file and --rsi"),
+    ("send requests.jsonl", "the only argument is -"),
+    ("send --json-request null", "message: must be a JSON object, not null"),
+    ("send --json-request [1]", "message: must be a JSON object, not an array"),
+    ('send --json-request {"rsi":NaN} --force', "rsi: must be a number"),
+    (r'send --json-request {"rsi":5,"a":"\u0000"} --force', "NUL"),
+    ('send --json-request {"rsi":5', "is not JSON"),
+    ("status --queue Queue", "queue name 'Queue'"),
+    ("status --watch 0", "--watch"),
+    ("status --watch 1 --json", "--watch"),
+    ("executions --status done", "--status: 'done'"),
+    ("executions --signal STRONG", "--signal: 'STRONG'"),
+    ("executions --since yesterday", "--since"),
+    ("executions --since 2026-01-01T00:00:00", "--since"),
+    ("executions --since 999999999w", "--since"),
+    ("executions --limit 0", "--limit"),
+    ("executions --msg-id -1", "--msg-id"),
+    ("executions show 12", "12: is no id of an execution"),
+    ("executions show", "Missing argument"),
+    (f"executions --json show {ID}", "do not go before"),
+    ("errors", "Missing command"),
+    ("errors show x", "ID"),
+    ("errors show 0", "ID"),
+    ("errors list --limit -3", "--limit"),
+    ("errors list --class x --by-class", "--by-class"),
+    ("errors redrive", "which dead letters"),
+    ("errors redrive 1 --all", "which dead letters"),
+    ("errors redrive --class x --all", "which dead letters"),
+    ("errors redrive 1 --limit 1", "--limit"),
+    ("errors redrive 0", "0: is no id"),
+    ("errors redrive 99999999999999999999", "99999999999999999999: is no id"),
+    ("errors discard", "which dead letters"),
+    ("migrate --to 0003", "no migration is named 0003"),
+    ("migrate --to nothing", "--yes"),
+    ("migrate --yes", "--to"),
+    ("up --port 0", "--port"),
+    ("doctor --port 65536", "--port"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[arguments for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2_before_the_database_is_touched(
+    nexus: Nexus, arguments: str, said: str
+) -> None:
+    ended = nexus(*arguments.split())
+    assert ended.code == 2
+    assert said in ended.line
+
+
+@pytest.mark.parametrize("name", ["executions --symbol", "errors list --class", "errors redrive --reason"])
+def test_an_option_that_is_not_utf8_is_a_mistake(nexus: Nexus, name: str) -> None:
+    ended = nexus(*name.split(), "\udce9")
+    assert ended.code == 2
+    assert "is not UTF-8" in ended.line
+
+
+WITH_DATABASE = [
+    "send --rsi 5",
+    "status",
+    "executions",
+    f"executions show {ID}",
+    "errors list",
+    "errors show 1",
+    "errors redrive 1",
+    "errors redrive --all",
+    "errors discard --all --yes",
+    "migrate",
+    "migrate --to nothing --yes",
+]
+
+
+@pytest.mark.parametrize("arguments", WITH_DATABASE)
+def test_a_database_that_does_not_answer_is_one_line_without_the_password(nexus: Nexus, arguments: str) -> None:
+    ended = nexus(*arguments.split())
+    assert ended.code == 1
+    assert "no connection to PostgreSQL at 127.0.0.1:1/nothing" in ended.line
+    assert "geheim" not in ended.err
+
+
+@pytest.mark.parametrize("verb", ["send --rsi 5", "status", "down", "doctor", "errors list"])
+def test_a_variable_out_of_range_is_a_mistake_that_names_it(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("NEXUS_POOL_SIZE", "99")
+    ended = nexus(*verb.split())
+    assert ended.code == 2
+    assert ended.line.startswith("nexus: NEXUS_POOL_SIZE: ")
+
+
+def test_no_url_at_all_is_one_line_that_does_not_repeat_it(nexus: Nexus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_DATABASE_URL", "host geheim")
+    ended = nexus("status")
+    assert ended.code == 1
+    assert "NEXUS_DATABASE_URL" in ended.line
+    assert "geheim" not in ended.err
+
+
+def test_the_installed_command_ends_with_its_code() -> None:
+    command = [str(Path(sys.executable).parent / "nexus"), "send", "--rsi", "abc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nexus: rsi: must be a number from 0 to 100; nothing was sent\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", "2026-01-31T08:58:30"),
+        ("30m", "2026-01-31T08:30:00"),
+        ("1h", "2026-01-31T08:00:00"),
+        ("2d", "2026-01-29T09:00:00"),
+        ("1W", "2026-01-24T09:00:00"),
+        ("2026-01-31T09:00:00+09:00", "2026-01-31T00:00:00"),
+    ],
+)
+def test_since_is_a_duration_or_a_time(text: str, expected: str) -> None:
+    now = datetime(2026, 1, 31, 9, tzinfo=UTC)
+    assert parse_since(text, now) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1y", "2026-01-31", "2026-13-01T00:00:00Z", "99999999w"])
+def test_since_refuses_what_is_no_time(text: str) -> None:
+    with pytest.raises(Mistake, match="--since"):
+        parse_since(text, datetime.now(UTC))

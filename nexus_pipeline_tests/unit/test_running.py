@@ -1,0 +1,67 @@
+"""What `nexus up` left running, and `nexus down`, which ends it and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nexus_pipeline.processing import running
+from nexus_pipeline_tests.cli_tools import Nexus
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_down_ends_what_was_written_down_and_forgets_it(
+    nexus: Nexus, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    running.record(home, {"webserver": sleeper.pid})
+    assert (home / "up.json").stat().st_mode & 0o777 == 0o600
+    ended = nexus("down", "--json")
+    assert (ended.code, json.loads(ended.out)) == (0, {"stopped": ["webserver"], "server": False})
+    sleeper.wait(10)
+    assert not psutil.pid_exists(sleeper.pid)
+    assert not (home / "up.json").exists()
+
+
+def test_down_leaves_a_process_alone_that_only_has_the_same_number(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    began = psutil.Process(sleeper.pid).create_time()
+    entries = {"webserver": {"pid": sleeper.pid, "created": began - 60}}
+    (tmp_path / "up.json").write_text(json.dumps({"pids": entries}))
+    assert running.recorded(tmp_path) == []
+    assert running.stop(tmp_path) == []
+    time.sleep(0.2)
+    assert sleeper.poll() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"pids": 5}', '{"pids": {"a": 5}}', '{"pids": {"a": {"pid": -1, "created": 0}}}']
+)
+def test_down_takes_a_file_that_is_none_for_nothing_running(nexus: Nexus, tmp_path: Path, text: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "up.json").write_text(text)
+    assert nexus("down").code == 0
+    assert not (home / "up.json").exists()
+
+
+def test_down_where_nothing_ever_ran_succeeds_and_makes_nothing(nexus: Nexus, tmp_path: Path) -> None:
+    ended = nexus("down")
+    assert (ended.code, ended.err) == (0, "")
+    assert not (tmp_path / "home").exists()
