@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,9 @@ class Background:
 
     def end(self) -> None:
         """Ends it and all that it started, whatever state they are in."""
-        try:
-            end_all([*psutil.Process(self.popen.pid).children(recursive=True), psutil.Process(self.popen.pid)])
-        except psutil.NoSuchProcess:
-            pass
+        with suppress(psutil.NoSuchProcess):
+            own = psutil.Process(self.popen.pid)
+            end_all([own, *own.children(recursive=True)])
         self.popen.wait(10)
 
 
@@ -184,8 +183,6 @@ def graphql(port: int, query: str) -> Any:
 
 def runs_listed(port: int) -> list[dict[str, str]]:
     """The runs of the main job that the UI lists, newest first: each with its runId and status."""
-    found = graphql(
-        port,
-        '{ runsOrError(filter: {pipelineName: "process_trading_workflow"}) { ... on Runs { results { runId status } } } }',
-    )["runsOrError"]["results"]
-    return list(found)
+    of_the_job = 'filter: {pipelineName: "process_trading_workflow"}'
+    found = graphql(port, f"{{ runsOrError({of_the_job}) {{ ... on Runs {{ results {{ runId status }} }} }} }}")
+    return list(found["runsOrError"]["results"])

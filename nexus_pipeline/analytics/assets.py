@@ -11,7 +11,16 @@ from nexus_pipeline.analytics.charts import ChartError
 from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
 from nexus_pipeline.analytics.daily_report import report_file, write_report
 from nexus_pipeline.analytics.hours import DAY, Window, WindowError
-from nexus_pipeline.analytics.partitions import daily, day_key, hour_key, hourly, window_of_tags
+from nexus_pipeline.analytics.partitions import (
+    PARTITION_TAG,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    daily,
+    day_key,
+    hour_key,
+    hourly,
+    window_of_tags,
+)
 from nexus_pipeline.analytics.previews import numbers_of, preview_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
 from nexus_pipeline.database.connection import Connection
@@ -68,14 +77,23 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
     """The hours that the run works on, one partition or a range.
 
     Raises:
-        dagster.Failure: a tag names no partition, or the range is turned round; no retry would mend it.
+        dagster.Failure: there is no such partition, or the range is turned round; no retry would mend it.
     """
+    partitions = context.assets_def.partitions_def
     try:
         window = window_of_tags(context.run.tags)
     except WindowError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    if window is None:
-        raise dg.Failure("an hourly asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
+    if window is None or partitions is None:
+        raise dg.Failure("this asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
+    for tag in (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG):
+        key = context.run.tags.get(tag)
+        if key is not None and not partitions.has_partition_key(key):
+            raise dg.Failure(
+                f"there is no partition {key}: the first is {partitions.get_first_partition_key()}, the last, still "
+                f"open, {partitions.get_last_partition_key()}",
+                allow_retries=False,
+            )
     return window
 
 

@@ -34,7 +34,7 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(_signals(report))
     console.print()
     tables = [made for made in (_by_month(report["by_day"]), _by_hour(report["by_hour"])) if made.row_count]
-    console.print(Columns(tables, padding=(0, 6)))
+    console.print(Columns(tables, padding=(0, 6, 1, 0)))
     console.print()
     _chart(report["by_day"], console)
     for line in _speed_lines(report):

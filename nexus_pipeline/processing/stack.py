@@ -29,6 +29,8 @@ _CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
 # A Unix socket's path may have 107 bytes.
 _LONGEST_SOCKET_PATH = 100
 _RESTARTS_AT_MOST = 5
+# A process that worked for so long was not kept from starting: its restarts are counted anew.
+_STABLE_SECONDS = 120
 
 
 class StackError(RuntimeError):
@@ -60,6 +62,8 @@ class Process:
     command: list[str]
     popen: subprocess.Popen[bytes] | None = None
     restarts: int = 0
+    started: float = 0.0
+    """`time.monotonic()`, s."""
 
 
 @dataclass
@@ -136,6 +140,8 @@ class Stack:
         lines = []
         for process in self.processes:
             if process.popen is not None and process.popen.poll() is not None:
+                if time.monotonic() - process.started > _STABLE_SECONDS:
+                    process.restarts = 0
                 if process.restarts >= _RESTARTS_AT_MOST:
                     raise StackError(f"{process.name} keeps ending: {self._last_words(process)}")
                 process.restarts += 1
@@ -196,6 +202,7 @@ class Stack:
     def _spawn(self, process: Process) -> None:
         if process.name == "code-server":
             Path(self._socket).unlink(missing_ok=True)
+        process.started = time.monotonic()
         with self._log(process).open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches `nexus up` alone, which stops them in order.
             process.popen = subprocess.Popen(

@@ -40,7 +40,7 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
         _say("see it       nexus executions")
         _say("Ctrl-C drains and stops everything")
         while not stop.wait(1):
-            for line in stack.tend():
+            for line in [*_tend_database(settings), *stack.tend()]:
                 _say(line)
     except StackError as error:
         print(f"nexus up: {error}", file=sys.stderr)
@@ -54,6 +54,17 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
         embedded.stop(settings.home)
         _say("the database is stopped")
     return 0
+
+
+def _tend_database(settings: Settings) -> list[str]:
+    """Starts the embedded server again when it ended by itself; returns what there is to say."""
+    if settings.database_url is not None or embedded.find(settings.home) is not None:
+        return []
+    try:
+        embedded.start(settings.home)
+    except embedded.EmbeddedServerError as error:
+        return [str(error)]
+    return ["the database was down: started again"]
 
 
 def _stop(stack: Stack, drain_seconds: float) -> None:

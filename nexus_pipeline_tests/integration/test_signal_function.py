@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,20 @@ import pytest
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.sql_files import sql_folder
-from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced, one, put, send_signals
+from nexus_pipeline.queues.leases import RetryPolicy, claim, settle
+from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline_tests.queue_tools import (
+    assert_each_has_one_outcome,
+    balanced,
+    drain,
+    errors_of,
+    let_leases_end,
+    one,
+    put,
+    raising_strategy,
+    send,
+    send_signals,
+)
 
 ROW_LOOP = sql_folder().parent / "benchmarks" / "row_loop.sql"
 COMPARISON = """
@@ -138,6 +152,55 @@ def test_process_trading_workflow_takes_no_more_than_its_batch_and_nothing_from_
     assert counts == [10, 10, 5, 0]
     empty = one(connection, "SELECT process_trading_workflow(10, 30)")
     assert (empty["processed_count"], empty["error_count"], empty["success_rate"]) == (0, 0, 0)
+
+
+def test_process_trading_workflow_tries_again_what_failed_and_dead_letters_it_after_five_attempts(
+    connection: Connection,
+) -> None:
+    raising_strategy(connection)
+    ids = send(connection, [{"rsi": 25, "strategy": "raising"}, {"rsi": 25}])
+    counts = []
+    for _ in range(6):
+        done = one(connection, "SELECT process_trading_workflow()")
+        counts.append((done["processed_count"], done["error_count"]))
+        balanced(connection)
+        let_leases_end(connection)
+    assert counts == [(1, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 0)]
+    rows = connection.execute(
+        "SELECT attempt, status FROM workflow_executions WHERE msg_id = %s ORDER BY attempt", (ids[0],)
+    ).fetchall()
+    assert rows == [(1, "retrying"), (2, "retrying"), (3, "retrying"), (4, "retrying"), (5, "error")]
+    assert errors_of(connection) == {ids[0]: ("strategy_error", "no prices for <NULL>")}
+    assert_each_has_one_outcome(connection, ids)
+
+
+def test_process_trading_workflow_and_workers_share_a_queue_and_do_each_message_once(
+    connection: Connection, conninfo: str
+) -> None:
+    raising_strategy(connection)
+    ids = send(
+        connection, [{"rsi": 25, "strategy": "raising"} if n % 50 == 0 else {"rsi": n % 101} for n in range(1000)]
+    )
+
+    def in_one_call() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as worker:
+            done = {"processed_count": 1, "error_count": 0}
+            while done["processed_count"] + done["error_count"] > 0:
+                done = one(worker, "SELECT process_trading_workflow(7)")
+
+    def in_two() -> None:
+        with psycopg.connect(conninfo, autocommit=True) as worker:
+            while (lease := claim(worker, MAIN_QUEUE, 7, 30)) is not None:
+                settle(worker, lease, RetryPolicy())
+
+    with ThreadPoolExecutor(4) as threads:
+        for future in [threads.submit(work) for work in (in_one_call, in_two, in_one_call, in_two)]:
+            future.result()
+    balanced(connection)
+    drain(connection, policy=RetryPolicy())
+    assert_each_has_one_outcome(connection, ids)
+    found = balanced(connection)
+    assert (found.completed, found.dead_lettered) == (980, 20)
 
 
 @pytest.mark.parametrize(

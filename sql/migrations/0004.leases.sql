@@ -67,6 +67,8 @@ CREATE TABLE nexus.queues (
 -- (measured: 4 ms of planning a batch when they were put together at each call).
 CREATE FUNCTION nexus.serve_queue(queue text) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $serve$
+DECLARE
+    chosen text;
 BEGIN
     PERFORM nexus.checked_queue(queue);
     PERFORM pgmq.create(queue);
@@ -74,15 +76,34 @@ BEGIN
     EXECUTE format('REVOKE ALL ON pgmq.%I, pgmq.%I FROM pg_monitor', 'q_' || queue, 'a_' || queue);
     INSERT INTO nexus.queues (queue_name) VALUES (queue) ON CONFLICT DO NOTHING;
 
+    -- A suspect is chosen alone; with innocents first, they go without it.
+    chosen := format($chosen$head AS MATERIALIZED (
+                    SELECT q.msg_id, q.read_ct, q.vt,
+                           q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect
+                      FROM pgmq.%1$I q
+                     WHERE q.vt <= moment
+                     ORDER BY q.vt
+                     LIMIT quantity
+                       FOR UPDATE SKIP LOCKED
+                ), foremost AS (
+                    SELECT h.msg_id, h.suspect FROM head h ORDER BY h.vt LIMIT 1
+                ), chosen AS (
+                    SELECT h.msg_id, h.read_ct, h.suspect
+                      FROM head h CROSS JOIN foremost f
+                     WHERE CASE WHEN f.suspect THEN h.msg_id = f.msg_id ELSE NOT h.suspect END
+                )$chosen$, 'q_' || queue);
+
     -- Oldest visibility first, over pgmq's vt index: however many messages are leased, parked or delayed, none of them is
     -- walked. (pgmq.read compares with the volatile clock and walks the primary key.) A plan made while the queue was
-    -- empty must not sort or scan the full one, so those are ruled out.
+    -- empty must not sort or scan the full one, so those are ruled out. That makes plans look dear before PostgreSQL 18,
+    -- and what looks dear is compiled: a second for every call, where the server has its default jit = on.
+    -- Without lease_seconds the messages are locked instead, for whoever settles them in the same transaction.
     EXECUTE format($template$
         CREATE OR REPLACE FUNCTION nexus.%2$I(
             quantity integer, lease_seconds integer,
             OUT msg_ids bigint[], OUT read_cts integer[], OUT suspect boolean, OUT claimed_at timestamptz)
         LANGUAGE plpgsql VOLATILE
-        SET plan_cache_mode = force_generic_plan
+        SET plan_cache_mode = force_generic_plan SET jit = off
         SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $body$
         #variable_conflict use_column
         DECLARE
@@ -90,29 +111,25 @@ BEGIN
             until  timestamptz := moment + make_interval(secs => lease_seconds);
         BEGIN
             claimed_at := moment;
-            WITH head AS MATERIALIZED (
-                SELECT q.msg_id, q.vt,
-                       q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect
-                  FROM pgmq.%1$I q
-                 WHERE q.vt <= moment
-                 ORDER BY q.vt
-                 LIMIT quantity
-                   FOR UPDATE SKIP LOCKED
-            ), foremost AS (
-                SELECT h.msg_id, h.suspect FROM head h ORDER BY h.vt LIMIT 1
-            ), leased AS (
-                UPDATE pgmq.%1$I q
-                   SET read_ct = q.read_ct + 1, last_read_at = moment, vt = until
-                  FROM head h CROSS JOIN foremost f
-                 WHERE q.msg_id = h.msg_id
-                   AND CASE WHEN f.suspect THEN h.msg_id = f.msg_id ELSE NOT h.suspect END
-                RETURNING q.msg_id, q.read_ct, h.suspect
-            )
-            SELECT array_agg(l.msg_id), array_agg(l.read_ct), bool_or(l.suspect)
-              INTO msg_ids, read_cts, suspect
-              FROM leased l;
+            IF lease_seconds IS NULL THEN
+                WITH %3$s
+                SELECT array_agg(c.msg_id), array_agg(c.read_ct), bool_or(c.suspect)
+                  INTO msg_ids, read_cts, suspect
+                  FROM chosen c;
+            ELSE
+                WITH %3$s, leased AS (
+                    UPDATE pgmq.%1$I q
+                       SET read_ct = q.read_ct + 1, last_read_at = moment, vt = until
+                      FROM chosen c
+                     WHERE q.msg_id = c.msg_id
+                    RETURNING q.msg_id, q.read_ct, c.suspect
+                )
+                SELECT array_agg(l.msg_id), array_agg(l.read_ct), bool_or(l.suspect)
+                  INTO msg_ids, read_cts, suspect
+                  FROM leased l;
+            END IF;
         END $body$
-    $template$, 'q_' || queue, 'claim_' || queue);
+    $template$, 'q_' || queue, 'claim_' || queue, chosen);
 
     -- The settling of messages whose lease still holds: execution rows, results, archive, retries and dead letters.
     -- `given` is null to evaluate, else the failure that evaluating them one by one ended in.
@@ -123,7 +140,7 @@ BEGIN
             given nexus.verdict,
             OUT completed integer, OUT retried integer, OUT dead_lettered integer)
         LANGUAGE plpgsql VOLATILE
-        SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $body$
+        SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $body$
         #variable_conflict use_column
         DECLARE
             settled_at timestamptz := clock_timestamp();
@@ -142,19 +159,19 @@ BEGIN
         BEGIN
             WITH held AS MATERIALIZED (
                 -- The fence: a message that was claimed again has another read_ct, and is not ours any more; nor is one
-                -- whose read was settled as a failure already. Locked in the order of msg_id, as everybody does, so
-                -- that two settlings cannot deadlock.
+                -- that was settled as a failure already and waits for its retry. Locked in the order of msg_id, as
+                -- everybody does, so that two settlings cannot deadlock.
                 SELECT q.msg_id, q.read_ct, q.enqueued_at, q.message, q.headers,
                        nexus.header_count(q.headers, 'nexus_settled_reads') AS settled_reads
                   FROM pgmq.%1$I q
                   JOIN unnest(msg_ids, read_cts) AS c (msg_id, read_ct) ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
-                 WHERE q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads')
+                 WHERE q.vt <= settled_at OR q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads')
                  ORDER BY q.msg_id
                    FOR UPDATE OF q
             ), parsed AS MATERIALIZED (
                 SELECT h.*, p.*,
                        nexus.header_count(h.headers, 'nexus_attempts') + 1 AS attempt,
-                       h.read_ct - 1 - CASE WHEN h.settled_reads < h.read_ct THEN h.settled_reads ELSE 0 END AS crashes
+                       h.read_ct - 1 - CASE WHEN h.settled_reads <= h.read_ct THEN h.settled_reads ELSE 0 END AS crashes
                   FROM held h CROSS JOIN LATERAL nexus.parse_request(h.message) p
             ), judged AS MATERIALIZED (
                 SELECT p.*,
@@ -188,7 +205,7 @@ BEGIN
                            'error_timestamp', settled_js,
                            'attempt', j.attempt,
                            'max_attempts', max_attempts,
-                           'crashes', j.crashes)) END AS error
+                           'crashes', greatest(j.crashes, 0))) END AS error
                   FROM judged j
             ), recorded AS (
                 INSERT INTO public.workflow_executions (
@@ -331,8 +348,9 @@ BEGIN
     RETURN released;
 END $$;
 
--- Claim, evaluate and settle in one call, for psql and pg_cron. One transaction: faster than claim and settle apart, but
--- a crash of the server leaves read_ct as it was, so a message that crashes the server comes back for ever here.
+-- Claim, evaluate and settle in one call, for psql and pg_cron. One transaction: faster than claim and settle apart, as
+-- its messages are locked and need no lease (timeout_seconds is checked, and kept for those who call it with one). But a
+-- crash of the server leaves no trace in read_ct, so a message that crashes the server comes back for ever here.
 CREATE FUNCTION public.process_trading_workflow(batch_size integer DEFAULT 10, timeout_seconds integer DEFAULT 30)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE AS $$
@@ -349,7 +367,7 @@ BEGIN
     IF timeout_seconds IS NULL OR timeout_seconds NOT BETWEEN 1 AND 43200 THEN
         RAISE EXCEPTION 'timeout_seconds: must be from 1 to 43200' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT * INTO lease FROM nexus.claim('workflow_main_queue', batch_size, timeout_seconds);
+    SELECT * INTO lease FROM nexus.claim('workflow_main_queue', batch_size, NULL);
     IF FOUND THEN
         SELECT * INTO settled
           FROM nexus.settle('workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at);

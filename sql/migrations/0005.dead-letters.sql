@@ -55,7 +55,7 @@ BEGIN
         WITH held AS MATERIALIZED (
             SELECT q.msg_id FROM pgmq.q_workflow_errors q
              WHERE (ids IS NULL OR q.msg_id = ANY (ids))
-               AND (class IS NULL OR q.message #>> '{error_details,error_class}' = class)
+               AND (class IS NULL OR coalesce(q.message #>> '{error_details,error_class}', 'unknown') = class)
                AND (action = 'discard'
                     OR q.message ->> 'original_queue' IN (SELECT s.queue_name FROM nexus.queues s))
              ORDER BY q.msg_id

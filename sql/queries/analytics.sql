@@ -146,7 +146,7 @@ SELECT a.hour,
            'high_risk', sum(a.high_risk), 'volume', sum(a.volume),
            'top', (array_agg(jsonb_build_array(a.symbol, a.strategy, a.executions, a.buy_signals, a.sell_signals,
                                                a.hold_signals, a.failed, round(a.avg_rsi, 1), a.last_price)
-                             ORDER BY a.executions DESC, a.symbol, a.strategy))[1:5])
+                             ORDER BY a.executions DESC, a.symbol, a.strategy))[1 : 5])
   FROM public.hourly_signal_aggregates a
  WHERE a.hour >= :start AND a.hour < :before
  GROUP BY a.hour;
@@ -258,7 +258,7 @@ WITH behind AS (
 SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
        count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
        (array_agg(jsonb_build_array(c.hour, c.part, c.truth, c.told) ORDER BY c.hour, c.part)
-            FILTER (WHERE c.differs))[1:10]
+            FILTER (WHERE c.differs))[1 : 10]
   FROM compared c;
 
 -- name: reconcile_hourly_workflow_metrics(start, before)^
@@ -289,7 +289,7 @@ WITH behind AS (
 )
 SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
        count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
-       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1:10]
+       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1 : 10]
   FROM compared c;
 
 -- name: reconcile_workflow_metrics(start, before)^
@@ -319,7 +319,7 @@ WITH behind AS (
 )
 SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bigint,
        count(*) FILTER (WHERE c.differs), (SELECT count(*) FROM behind),
-       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1:10]
+       (array_agg(jsonb_build_array(c.hour, '', c.truth, c.told) ORDER BY c.hour) FILTER (WHERE c.differs))[1 : 10]
   FROM compared c;
 
 -- name: duplicates_hourly_signal_aggregates(start, before)$
@@ -366,3 +366,26 @@ SELECT (SELECT nexus.hour_of(coalesce(e.occurred_at, e.enqueued_at, e.created_at
        (SELECT min(m.since) FROM nexus.stale_marks m
          WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before),
        clock_timestamp();
+
+-- name: report_hours(hours)
+-- The last hours by processing, the open one last, as trading_workflow_dashboard has them; hours without executions too.
+SELECT h.hour, coalesce(e.total, 0), coalesce(e.successful, 0), coalesce(e.failed, 0), coalesce(e.retried, 0),
+       e.avg_processing_ms, e.p95_processing_ms, coalesce(e.buy, 0), coalesce(e.sell, 0), coalesce(e.hold, 0)
+  FROM generate_series(nexus.hour_of(now()) - (:hours::integer - 1) * interval '1 hour',
+                       nexus.hour_of(now()), interval '1 hour') h (hour)
+  LEFT JOIN (
+    SELECT nexus.hour_of(w.created_at) AS hour, count(*) AS total,
+           count(*) FILTER (WHERE w.status = 'completed') AS successful,
+           count(*) FILTER (WHERE w.status = 'error') AS failed,
+           count(*) FILTER (WHERE w.status = 'retrying') AS retried,
+           avg(w.processing_time_ms)::float8 AS avg_processing_ms,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY w.processing_time_ms) AS p95_processing_ms,
+           count(*) FILTER (WHERE w.output_data ->> 'signal' = 'BUY') AS buy,
+           count(*) FILTER (WHERE w.output_data ->> 'signal' = 'SELL') AS sell,
+           count(*) FILTER (WHERE w.output_data ->> 'signal' = 'HOLD') AS hold
+      FROM public.workflow_executions w
+     WHERE w.workflow_type = 'trading_signal'
+       AND w.created_at >= nexus.hour_of(now()) - (:hours::integer - 1) * interval '1 hour'
+     GROUP BY 1
+  ) e ON e.hour = h.hour
+ ORDER BY h.hour;

@@ -1,0 +1,97 @@
+"""A real Dagster instance with our storage, in the test's databases, and what tests read out of it."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+import sqlalchemy
+from psycopg_pool import ConnectionPool
+
+from nexus_pipeline.database import dagster_storage
+from nexus_pipeline.database.ready import shared_pool
+from nexus_pipeline.definitions import defs
+from nexus_pipeline_tests import servers
+from nexus_pipeline_tests.command_tools import PROJECT
+
+
+@pytest.fixture(scope="session")
+def dagster_template(server_url: str) -> Iterator[str]:
+    """The name of a database with Dagster's tables that nobody is connected to: making them takes seconds."""
+    name = f"nexus_dagster_template_{uuid4().hex[:12]}"
+    with servers.temporary_database(server_url, name) as url:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NEXUS_DAGSTER_DATABASE_URL", url)
+            dagster_storage.NexusStorage()
+            forget_pools()
+        yield name
+
+
+@pytest.fixture
+def dagster_database(server_url: str, dagster_template: str) -> Iterator[str]:
+    """The URL of a database of the test's own with Dagster's tables."""
+    with servers.temporary_database(server_url, f"nexus_dagster_{uuid4().hex[:12]}", dagster_template) as url:
+        yield url
+
+
+@pytest.fixture
+def instance(
+    conninfo: str, dagster_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[dg.DagsterInstance]:
+    """The instance of dagster.yaml; the NEXUS_* variables of this process name the test's databases meanwhile."""
+    monkeypatch.setenv("NEXUS_DATABASE_URL", conninfo)
+    monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", dagster_database)
+    monkeypatch.setenv("NEXUS_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    shutil.copyfile(PROJECT / "dagster.yaml", folder / "dagster.yaml")
+    with dg.DagsterInstance.from_config(str(folder)) as made:
+        yield made
+    forget_pools()
+
+
+def forget_pools() -> None:
+    """Closes the pools of this process, so that what follows begins without any."""
+    shared_pool.cache_clear()
+    dagster_storage._pool.cache_clear()
+    for made in gc.get_objects():
+        if isinstance(made, ConnectionPool):
+            made.close()
+        elif isinstance(made, sqlalchemy.Engine):
+            made.dispose()
+
+
+def execute(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+    """Runs the main job in this process, with this configuration of its plan."""
+    return defs.resolve_job_def("process_trading_workflow").execute_in_process(
+        instance=instance, run_config={"ops": {"plan": {"config": config}}}, raise_on_error=False
+    )
+
+
+def step_metadata(result: dg.ExecuteInProcessResult, op: str) -> list[dict[str, Any]]:
+    """The output metadata of each of an op's steps, in their order."""
+    return [
+        {name: value.value for name, value in event.step_output_data.metadata.items()}
+        for event in result.all_events
+        if event.is_successful_output and str(event.step_key).split("[")[0] == op
+    ]
+
+
+def failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What the failed steps say."""
+    return [
+        str(event.step_failure_data.user_failure_data.description)
+        for event in result.all_events
+        if event.is_step_failure and event.step_failure_data.user_failure_data is not None
+    ]
+
+
+def tries_again(result: dg.ExecuteInProcessResult) -> int:
+    """How often a step was tried again."""
+    return sum(event.is_step_restarted for event in result.all_events)

@@ -1,0 +1,196 @@
+"""`nexus doctor`: finds what is wrong, says how to mend it, and touches nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import SecretStr
+
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.doctor import Finding, examine, package_faults
+from nexus_pipeline.settings import Settings
+from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
+
+
+@pytest.fixture
+def nexus(nexus_env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Nexus:
+    """The command in the test's databases."""
+    return nexus_in(nexus_env, capsys, monkeypatch)
+
+
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_where_all_is_well_every_check_is_ok(nexus: Nexus) -> None:
+    found = nexus("doctor", "--port", str(free_port()), "--json").json
+    assert {each["check"]: each["state"] for each in found} == dict.fromkeys(
+        ("python", "packages", "folder", "disk", "port", "connection", "version", "schema", "pgmq", "privileges",
+         "clock", "dagster"),
+        "ok",
+    )  # fmt: skip
+    assert all(each["remedy"] is None for each in found)
+    assert "privileges" in nexus("doctor").out
+
+
+def test_every_finding_that_is_not_ok_says_how_to_mend_it(settings: Settings, empty_database: str) -> None:
+    broken = settings.model_copy(update={"database_url": SecretStr(empty_database), "home": Path("/proc/1/nexus")})
+    findings = examine(broken)
+    assert {finding.check for finding in findings if finding.state != "ok"} >= {"schema", "pgmq"}
+    assert all(finding.remedy for finding in findings if finding.state != "ok")
+
+
+def test_an_empty_database_is_reported_and_left_empty(settings: Settings, empty_database: str) -> None:
+    found = by_check(examine(settings.model_copy(update={"database_url": SecretStr(empty_database)})))
+    assert (found["schema"].state, found["schema"].remedy) == ("warn", "nexus migrate")
+    assert found["pgmq"].state == "warn"
+    with psycopg.connect(empty_database) as connection:
+        schemas = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)' ORDER BY 1"
+        ).fetchall()
+    assert schemas == [("public",)]
+
+
+def test_an_embedded_server_that_does_not_run_is_not_started(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    found = by_check(examine(Settings(home=home)))
+    assert (found["server"].state, found["server"].remedy) == ("warn", "run nexus up")
+    assert "connection" not in found
+    assert not home.exists()
+
+
+def test_a_server_that_does_not_answer_fails_and_keeps_the_password(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXUS_DATABASE_URL", "postgresql://someone:geheim@127.0.0.1:1/nothing")
+    ended = nexus("doctor")
+    assert ended.code == 1
+    assert ended.err == "nexus: 1 check failed: connection\n"
+    assert "NEXUS_DATABASE_URL" in ended.out
+    assert "geheim" not in ended.out
+
+
+def test_a_newer_database_fails(settings: Settings, connection: Connection) -> None:
+    connection.execute(
+        "INSERT INTO nexus._yoyo_migration (migration_hash, migration_id, applied_at_utc)"
+        " VALUES ('x', '9999.future', now())"
+    )
+    found = by_check(examine(settings))
+    assert found["schema"].state == "fail"
+    assert "9999.future" in found["schema"].detail
+
+
+def test_an_old_or_unrecorded_pgmq_is_a_warning(settings: Settings, connection: Connection) -> None:
+    connection.execute("UPDATE nexus.pgmq_installs SET version = '1.0.0'")
+    if connection.execute("SELECT FROM pg_extension WHERE extname = 'pgmq'").fetchone() is None:
+        assert by_check(examine(settings))["pgmq"].state == "warn"
+    connection.execute("DELETE FROM nexus.pgmq_installs")
+    found = by_check(examine(settings))["pgmq"]
+    assert (found.state, found.remedy) == ("warn", "nexus migrate")
+    assert "not recorded" in found.detail
+
+
+@pytest.fixture
+def stranger(connection: Connection, conninfo: str) -> Iterator[str]:
+    """The conninfo of a role that may do nothing but connect."""
+    role = f"nexus_stranger_{uuid4().hex[:12]}"
+    name = sql.Identifier(role)
+    password = uuid4().hex
+    connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(password)))
+    try:
+        yield make_conninfo(conninfo, user=role, password=password)
+    finally:
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(name))
+        connection.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def test_missing_privileges_fail_with_the_grants_that_mend_them(
+    settings: Settings, connection: Connection, stranger: str
+) -> None:
+    role = str(conninfo_to_dict(stranger)["user"])
+    theirs = settings.model_copy(update={"database_url": SecretStr(stranger)})
+    found = by_check(examine(theirs))
+    assert found["schema"].state == "fail"
+    assert f"TO {role}" in str(found["schema"].remedy)
+    for privilege in ("USAGE ON SCHEMA nexus", "USAGE ON SCHEMA pgmq", "SELECT ON ALL TABLES IN SCHEMA nexus"):
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(privilege), sql.Identifier(role)))
+    found = by_check(examine(theirs))
+    assert found["privileges"].state == "fail"
+    assert "INSERT ON TABLE" in found["privileges"].detail or "SELECT ON TABLE" in found["privileges"].detail
+    for grant in str(found["privileges"].remedy).split("; "):
+        connection.execute(grant)  # what it says can be run as it stands
+
+
+def test_a_role_that_may_not_set_up_an_empty_database_is_told_so(
+    settings: Settings, stranger: str, empty_database: str
+) -> None:
+    user = conninfo_to_dict(stranger)
+    theirs = make_conninfo(empty_database, user=str(user["user"]), password=str(user["password"]))
+    found = by_check(examine(settings.model_copy(update={"database_url": SecretStr(theirs)})))
+    assert found["privileges"].state == "fail"
+    assert "GRANT CREATE ON DATABASE" in str(found["privileges"].remedy)
+
+
+def test_a_read_only_database_fails(settings: Settings, connection: Connection) -> None:
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
+    assert by_check(examine(settings))["writes"].state == "fail"
+
+
+def test_dagsters_database_is_looked_for_and_not_made(
+    settings: Settings, connection: Connection, stranger: str
+) -> None:
+    alone = settings.model_copy(update={"dagster_database_url": None})
+    found = by_check(examine(alone))["dagster"]
+    assert (found.state, "first start makes it" in found.detail) == ("ok", True)
+    theirs = alone.model_copy(update={"database_url": SecretStr(stranger)})
+    found = by_check(examine(theirs))["dagster"]
+    assert (found.state, "CREATE DATABASE" in str(found.remedy)) == ("fail", True)
+    name = f"{connection.info.dbname[:55]}_dagster"
+    assert connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None
+    wrong = settings.model_copy(update={"dagster_database_url": SecretStr("host geheim")})
+    found = by_check(examine(wrong))["dagster"]
+    assert (found.state, "geheim" in found.detail) == ("fail", False)
+
+
+def test_a_taken_port_is_a_warning_unless_nexus_up_has_it(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        assert by_check(examine(settings, port=port))["port"].state == "warn"
+        assert by_check(examine(settings, port=port, serving=True))["port"].state == "ok"
+
+
+def test_a_folder_that_others_may_write_in_fails(settings: Settings) -> None:
+    settings.home.mkdir()
+    settings.home.chmod(0o777)
+    assert by_check(examine(settings))["folder"].state == "fail"
+    settings.home.chmod(0o700)
+    assert by_check(examine(settings))["folder"].state == "ok"
+    (settings.home / "postgres").mkdir()
+    os.chmod(settings.home / "postgres", 0o755)
+    found = by_check(examine(settings))["folder"]
+    assert (found.state, "chmod" in str(found.remedy)) == ("fail", True)
+
+
+def test_packages_that_do_not_go_together_fail() -> None:
+    assert list(package_faults({"dagster": "1.13.27", "dagster-webserver": "1.13.27", "sqlalchemy": "2.0.58"})) == []
+    (webserver,) = package_faults({"dagster": "1.13.27", "dagster-webserver": "1.13.26"})
+    assert (webserver.state, webserver.remedy) == ("fail", 'pip install "dagster==1.13.26"')
+    (alchemy,) = package_faults({"sqlalchemy": "2.1.0b1"})
+    assert (alchemy.state, alchemy.remedy) == ("fail", 'pip install "sqlalchemy<2.1"')
