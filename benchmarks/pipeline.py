@@ -81,7 +81,8 @@ def measure(seconds: int, per_second: int, port: int) -> dict[str, object]:
             stack.stop(lambda _: None, 90)
         state = ledger(connection, MAIN_QUEUE)
         times = connection.execute(
-            "SELECT percentile_disc(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY processing_time_ms) FROM workflow_executions"
+            "SELECT percentile_disc(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY processing_time_ms)"
+            " FROM workflow_executions"
         ).fetchone()[0]
     return {
         "seconds": round(took, 1),

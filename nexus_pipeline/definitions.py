@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from nexus_pipeline.analytics.assets import analytics_assets
+from nexus_pipeline.analytics.checks import analytics_checks
+from nexus_pipeline.analytics.jobs import analytics_jobs
+from nexus_pipeline.analytics.schedules import analytics_schedules
+from nexus_pipeline.analytics.sensors import analytics_sensors
 from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.processing.assets import queue_assets
 from nexus_pipeline.processing.jobs import process_trading_workflow, purge_queue_runs
@@ -12,9 +17,10 @@ from nexus_pipeline.processing.schedules import purge_queue_runs_schedule
 from nexus_pipeline.processing.sensors import workflow_main_queue_sensor
 
 defs = dg.Definitions(
-    assets=queue_assets,
-    jobs=[process_trading_workflow, purge_queue_runs],
-    schedules=[purge_queue_runs_schedule],
-    sensors=[workflow_main_queue_sensor],
+    assets=[*queue_assets, *analytics_assets],
+    asset_checks=analytics_checks,
+    jobs=[process_trading_workflow, purge_queue_runs, *analytics_jobs],
+    schedules=[purge_queue_runs_schedule, *analytics_schedules],
+    sensors=[workflow_main_queue_sensor, *analytics_sensors],
     resources={"nexus": NexusDatabase(), MEMORY: dg.mem_io_manager},
 )

@@ -72,7 +72,7 @@ def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusD
     """A batch's result, which is also the step's metadata."""
     settings = load_settings()
     policy = RetryPolicy(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds)
-    if time.monotonic() >= planned["deadline"]:
+    if context.retry_number == 0 and time.monotonic() >= planned["deadline"]:
         # Not even a connection is asked for: without a server, each step left would wait for one, and try again.
         context.add_output_metadata(_metadata(BatchResult()))
         return vars(BatchResult())

@@ -6,6 +6,7 @@ Unix socket, which no other user of the machine can open.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -73,6 +74,7 @@ class Stack:
     home: Path
     port: int
     processes: list[Process] = field(default_factory=list)
+    _sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Lays out the commands; nothing runs yet."""
@@ -151,15 +153,8 @@ class Stack:
         return lines
 
     def runs_at_work(self) -> list[psutil.Process]:
-        """The processes of runs: descendants of the code server that execute one."""
-        code_server = self.processes[0].popen
-        if code_server is None:
-            return []
-        try:
-            descendants = psutil.Process(code_server.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-        return [process for process in descendants if _executes_run(process)]
+        """The processes of runs, also those of a code server that was killed and started again."""
+        return [process for process in self._ours() if _executes_run(process)]
 
     def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
         """Stops the daemon, lets the runs at work end (at most `drain_seconds`), then stops the rest."""
@@ -174,12 +169,33 @@ class Stack:
             time.sleep(0.2)
         _end(webserver)
         _end(code_server)
+        # A code server that was killed leaves a process that waits for its runs, and for a while for the server.
+        _end_all(self._ours())
         running.forget(self.home)
 
     def kill_runs(self) -> None:
         """Interrupts the runs at work: they give back what they have not settled."""
         for process in self.runs_at_work():
             process.send_signal(signal.SIGINT)
+
+    def _ours(self) -> list[psutil.Process]:
+        """What lives of all that was started here, with its descendants."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                # A session's number may be another's once all of it has ended: the folder tells.
+                if (
+                    os.getsid(process.pid) in self._sessions
+                    and process.environ().get("DAGSTER_HOME") == self._dagster_home
+                ):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    @property
+    def _dagster_home(self) -> str:
+        return str(self.home.resolve() / "dagster")
 
     @property
     def _socket(self) -> str:
@@ -214,6 +230,7 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._sessions.add(process.popen.pid)
 
     def _log(self, process: Process) -> Path:
         folder = self.home.resolve() / "logs"
@@ -268,3 +285,12 @@ def _end(process: Process, wait_seconds: float = 15) -> None:
     except subprocess.TimeoutExpired:
         process.popen.kill()
         process.popen.wait()
+
+
+def _end_all(processes: list[psutil.Process], wait_seconds: float = 5) -> None:
+    """Asks processes to end, and makes those that do not."""
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        _, processes = psutil.wait_procs(processes, timeout=wait_seconds)

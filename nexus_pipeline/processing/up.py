@@ -43,8 +43,9 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
             for line in [*_tend_database(settings), *stack.tend()]:
                 _say(line)
     except StackError as error:
-        print(f"nexus up: {error}", file=sys.stderr)
         _stop(stack, drain_seconds=0)
+        # The last that is said, and so what `--detach` shows.
+        print(f"nexus up: {error}", file=sys.stderr)
         return 1
     finally:
         for number, handler in previous.items():

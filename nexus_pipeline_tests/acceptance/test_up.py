@@ -87,7 +87,7 @@ def test_dagster_dev_with_nothing_set_decides_a_request_within_15_s_and_lists_it
 
 
 def test_up_decides_a_request_within_15_s_and_ctrl_c_stops_everything_and_loses_nothing(home: Path) -> None:
-    env = environment(home, NEXUS_BATCH_SIZE="50")
+    env = environment(home, NEXUS_BATCH_SIZE="50", NEXUS_SECONDS_PER_RUN="5")
     port = free_port()
     with background(up(home, port), env, home.parent / "up.log") as command:
         command.wait_for_text("Ctrl-C drains and stops everything", STARTS_WITHIN_SECONDS)

@@ -70,9 +70,8 @@ def test_emptying_the_executions_marks_every_hour_that_has_rows(connection: Conn
 
 
 def test_what_was_rolled_back_leaves_no_mark(connection: Connection) -> None:
-    with pytest.raises(ZeroDivisionError), connection.transaction():
+    with connection.transaction(force_rollback=True):
         execution(connection, hour("2026-03-05T12"))
-        raise ZeroDivisionError
     assert stale(connection, SIGNALS) == set()
 
 
@@ -214,7 +213,7 @@ def test_the_hour_that_just_closed_is_left_to_the_schedule_for_a_moment(connecti
 
 def test_a_days_report_follows_when_it_was_made_and_none_of_its_hours_is_behind(connection: Connection) -> None:
     start, now = hour("2026-03-01T00"), hour("2026-03-10T12")
-    connection.execute("UPDATE nexus.followed_hours SET since = %s, until = %s", (now, now))
+    connection.execute("UPDATE nexus.followed_hours SET since = %s", (hour("2099-01-01T00"),))
     execution(connection, hour("2026-03-05T12"))
     make_all(connection)
     assert stale(connection, DAILY_REPORT) == set()  # nobody ever made a report of that day

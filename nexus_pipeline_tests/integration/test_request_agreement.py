@@ -84,9 +84,7 @@ def said_by_python(value: object) -> tuple[str, str] | None:
     return None if invalid is None else (invalid.field, invalid.reason)
 
 
-@hypothesis_settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.one_of(JSON_VALUES, requests(), requests(), requests()), min_size=5, max_size=20))
 def test_both_say_the_same_field_and_reason_about_anything(connection: Connection, values: list[object]) -> None:
     assert faults(connection, [dumps(value) for value in values]) == [said_by_python(value) for value in values]

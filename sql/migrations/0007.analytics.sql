@@ -169,15 +169,15 @@ SELECT a.asset, h.hour
  CROSS JOIN (VALUES ('hourly_workflow_metrics'), ('workflow_metrics')) a (asset);
 
 -- The stale partitions of an asset from `since` (inclusive) to `before` (exclusive), oldest first. Jumps from one to the
--- next by index, however many marks each has.
+-- next by index, however many marks each has. (By number: a parameter `since` would be the column.)
 CREATE FUNCTION nexus.stale_partitions(asset text, since timestamptz, before timestamptz) RETURNS SETOF timestamptz
 LANGUAGE sql STABLE AS $$
     WITH RECURSIVE found AS (
         (SELECT m.start FROM nexus.stale_marks m
-          WHERE m.asset = $1 AND m.start >= since AND m.start < before ORDER BY m.start LIMIT 1)
+          WHERE m.asset = $1 AND m.start >= $2 AND m.start < $3 ORDER BY m.start LIMIT 1)
         UNION ALL
         SELECT (SELECT m.start FROM nexus.stale_marks m
-                 WHERE m.asset = $1 AND m.start > f.start AND m.start < before ORDER BY m.start LIMIT 1)
+                 WHERE m.asset = $1 AND m.start > f.start AND m.start < $3 ORDER BY m.start LIMIT 1)
           FROM found f
          WHERE f.start IS NOT NULL
     )

@@ -129,7 +129,7 @@ INSERT INTO nexus.stale_marks (asset, start)
 SELECT 'daily_signal_report', d.day
   FROM generate_series(date_bin('1 day', :start::timestamptz, '1970-01-01 00:00:00+00'),
                        :before::timestamptz - interval '1 hour', interval '24 hours') d (day)
- WHERE d.day + interval '24 hours' > (SELECT f.since FROM nexus.followed_hours f)
+ WHERE d.day + interval '24 hours' > (SELECT f.since FROM nexus.followed_hours f) AND d.day <= clock_timestamp()
     OR EXISTS (SELECT FROM nexus.daily_reports r WHERE r.day = d.day);
 
 -- name: hours_of_hourly_signal_aggregates(start, before)
