@@ -21,11 +21,16 @@ import pytest
 
 import nexus_pipeline
 from nexus_pipeline.database import embedded
+from nexus_pipeline.database.connection import connect, server_conninfo
 from nexus_pipeline.processing import running
+from nexus_pipeline.queues.ledger import ledger
+from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline.settings import Settings
 
 PROJECT = Path(nexus_pipeline.__file__).resolve().parents[1]
 DAGSTER = [sys.executable, "-m", "dagster"]
 NEXUS = [sys.executable, "-m", "nexus_pipeline.cli"]
+STARTS_WITHIN_SECONDS = 90
 JOB = [*DAGSTER, "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
 
 
@@ -186,3 +191,27 @@ def runs_listed(port: int) -> list[dict[str, str]]:
     of_the_job = 'filter: {pipelineName: "process_trading_workflow"}'
     found = graphql(port, f"{{ runsOrError({of_the_job}) {{ ... on Runs {{ results {{ runId status }} }} }} }}")
     return list(found["runsOrError"]["results"])
+
+
+def up(port: int) -> list[str]:
+    """The command `nexus up`."""
+    return [*NEXUS, "up", "--port", str(port)]
+
+
+def completed(home: Path) -> int:
+    """How many messages are completed."""
+    with connect(server_conninfo(Settings(home=home))) as connection:
+        return ledger(connection, MAIN_QUEUE).completed
+
+
+def send_and_wait(home: Path, env: dict[str, str], seconds: float = 15) -> None:
+    """One request by hand, which must be decided within so many seconds of its sending."""
+    before = completed(home)
+    assert nexus_json(env, "send", "--rsi", "25")["sent"] == 1
+    wait_until(lambda: completed(home) == before + 1, seconds, lambda: nexus_json(env, "status"))
+
+
+def wait_for_ui(command: Background, port: int) -> None:
+    """Waits until the web server of a command that goes on answers."""
+    wait_until(lambda: answers(port) or command.popen.poll() is not None, STARTS_WITHIN_SECONDS, lambda: command.text)
+    assert command.popen.poll() is None, command.text

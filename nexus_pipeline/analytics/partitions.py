@@ -47,8 +47,8 @@ def week_partitions(partitions_start: datetime) -> dg.WeeklyPartitionsDefinition
 
 
 def hour_key(hour: datetime) -> str:
-    """The partition key of an hour: 2026-01-31-09:00."""
-    return hour.astimezone(UTC).strftime(HOUR_FORMAT)
+    """The partition key of the hour that a moment lies in: 2026-01-31-09:00."""
+    return hour_of(hour).strftime(HOUR_FORMAT)
 
 
 def day_key(day: datetime) -> str:

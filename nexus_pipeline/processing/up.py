@@ -32,6 +32,7 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
     _say("the database is ready")
     stack = Stack(settings.home, port)
     stop = threading.Event()
+    failure = ""
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         stack.start()
@@ -43,17 +44,18 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
             for line in [*_tend_database(settings), *stack.tend()]:
                 _say(line)
     except StackError as error:
-        _stop(stack, drain_seconds=0)
-        # The last that is said, and so what `--detach` shows.
-        print(f"nexus up: {error}", file=sys.stderr)
-        return 1
+        failure = str(error)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    _stop(stack, settings.seconds_per_run + settings.lease_seconds)
+    _stop(stack, 0 if failure else settings.seconds_per_run + settings.lease_seconds)
     if settings.database_url is None and not found:
         embedded.stop(settings.home)
         _say("the database is stopped")
+    if failure:
+        # The last that is said, and so what `--detach` shows.
+        print(f"nexus up: {failure}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -40,13 +40,15 @@ def test_job_execute_with_nothing_set_does_what_waits_and_ends_with_0(home: Path
         balanced(connection)
 
 
-def test_job_execute_with_a_config_that_cannot_be_ends_with_1_and_names_the_field(home: Path) -> None:
+def test_job_execute_with_a_config_that_cannot_be_ends_with_1_and_names_the_field(home: Path, tmp_path: Path) -> None:
     env = environment(home)
-    config = json.dumps({"ops": {"plan": {"config": {"max_seconds": "soon"}}}})
-    done = run([*JOB, "--config-json", config], env)
+    config = tmp_path / "config.yaml"  # JSON is YAML
+    config.write_text(json.dumps({"ops": {"plan": {"config": {"max_seconds": "soon"}}}}))
+    done = run([*JOB, "-c", str(config)], env)
     assert done.returncode == 1
     assert "max_seconds" in done.stderr
-    missing = run([*JOB, "--config-json", json.dumps({"ops": {"plan": {"config": {"queue": "not_there"}}}})], env)
+    config.write_text(json.dumps({"ops": {"plan": {"config": {"queue": "not_there"}}}}))
+    missing = run([*JOB, "-c", str(config)], env)
     assert missing.returncode == 1
     assert "there is no queue not_there" in missing.stderr
 

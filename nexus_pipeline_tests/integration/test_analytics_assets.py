@@ -145,10 +145,16 @@ def test_a_week_in_one_run_tells_of_every_hour_that_has_a_partition(
 
 def test_lineage_leads_from_the_queue_to_the_report_and_every_asset_says_what_it_is() -> None:
     graph = defs.resolve_asset_graph()
-    upstream = dg.AssetSelection.assets(DAILY_REPORT).upstream().resolve(graph)
-    assert upstream == {
-        dg.AssetKey(name)
-        for name in ("workflow_main_queue", "workflow_executions", SIGNALS, HOURLY_METRICS, DAILY_REPORT)
+    parents = {
+        name: {parent.to_user_string() for parent in graph.get(dg.AssetKey(name)).parent_keys}
+        for name in (DAILY_REPORT, SIGNALS, HOURLY_METRICS, METRICS, "workflow_executions")
+    }
+    assert parents == {
+        DAILY_REPORT: {SIGNALS, HOURLY_METRICS},
+        SIGNALS: {"workflow_executions"},
+        HOURLY_METRICS: {"workflow_executions"},
+        METRICS: {"workflow_executions"},
+        "workflow_executions": {"workflow_main_queue"},
     }
     for name in (SIGNALS, HOURLY_METRICS, METRICS, DAILY_REPORT):
         node = graph.get(dg.AssetKey(name))

@@ -1,0 +1,65 @@
+"""`nexus up` starts again what was killed, and says in one line why it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+from nexus_pipeline.database import embedded
+from nexus_pipeline.processing import running
+from nexus_pipeline_tests.command_tools import (
+    STARTS_WITHIN_SECONDS,
+    answers,
+    background,
+    environment,
+    free_port,
+    home,
+    left_behind,
+    run,
+    send_and_wait,
+    up,
+    wait_until,
+)
+
+__all__ = ["home"]
+
+
+def test_what_is_killed_under_up_is_started_again_and_work_goes_on(home: Path) -> None:
+    env = environment(home)
+    port = free_port()
+    with background(up(port), env, home.parent / "up.log") as command:
+        command.wait_for_text("Ctrl-C drains and stops everything", STARTS_WITHIN_SECONDS)
+        send_and_wait(home, env)
+        for name in ("code-server", "daemon", "webserver"):
+            (process,) = [each for each in running.recorded(home) if each.name == name]
+            os.kill(process.pid, signal.SIGKILL)
+            command.wait_for_text(f"{name} ended with exit code -9: started again", 10)
+            assert name in [each.name for each in running.recorded(home)]
+        info = embedded.find(home)
+        assert info is not None
+        os.kill(info.pid, signal.SIGKILL)
+        command.wait_for_text("the database was down: started again", 30)
+        # Starting again takes its time; then it is as quick as before.
+        send_and_wait(home, env, seconds=90)
+        send_and_wait(home, env)
+        wait_until(lambda: answers(port), 30)
+        command.popen.send_signal(signal.SIGTERM)
+        assert command.popen.wait(100) == 0, command.text
+    assert left_behind(home) == []
+
+
+def test_a_port_that_is_taken_is_said_in_one_line_and_leaves_nothing_running(home: Path) -> None:
+    env = environment(home)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for more in ([], ["--detach"]):
+            done = run([*up(port), *more], env)
+            assert done.returncode == 1
+            (line,) = done.stderr.splitlines()
+            assert line == f"nexus up: port {port} is taken: choose another with --port"
+            assert left_behind(home) == []
+            assert embedded.find(home) is None

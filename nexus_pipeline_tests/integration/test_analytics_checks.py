@@ -1,0 +1,205 @@
+"""Each check, passing and failing, as Dagster runs it; and the runs that a blocking one fails."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from nexus_pipeline.analytics.hours import HOUR, hour_of
+from nexus_pipeline.analytics.partitions import hour_key, tags_of
+from nexus_pipeline.analytics.quality import event_lag, reconcile
+from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.queues.dead_letters import act
+from nexus_pipeline_tests.analytics_defs import defs
+from nexus_pipeline_tests.analytics_tools import ALL, execution, window
+from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.queue_tools import drain, put, send
+
+__all__ = ["dagster_database", "dagster_template", "instance"]
+
+NOW_HOUR = hour_of(datetime.now(UTC))
+AN_HOUR = NOW_HOUR - 5 * HOUR
+ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
+KEYS = {SIGNALS: "hour, symbol, strategy", HOURLY_METRICS: "hour", METRICS: "execution_id, metric_type"}
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+
+
+def evaluate(
+    instance: dg.DagsterInstance, name: str, hour: datetime | None = None
+) -> tuple[bool, dg.AssetCheckSeverity, dict[str, object]]:
+    """Runs one check alone: whether it passed, how bad it is if not, and its metadata."""
+    definition = next(each for each in defs.asset_checks or [] if name in [key.name for key in each.check_keys])
+    target = next(iter(definition.check_keys)).asset_key
+    tags = tags_of(hour_key(hour), hour_key(hour)) if hour else {}
+    with dg.DagsterInstance.ephemeral() as own:
+        job = dg.Definitions(
+            assets=[dg.AssetSpec(target)], asset_checks=[definition], resources=defs.resources
+        ).resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=own, tags=tags, raise_on_error=False)
+    (found,) = result.get_asset_check_evaluations()
+    return found.passed, found.severity, {key: value.value for key, value in found.metadata.items()}
+
+
+def make_all(connection: Connection) -> None:
+    for asset in ASSETS:
+        replace_window(connection, asset, ALL)
+
+
+@pytest.fixture
+def made(instance: dg.DagsterInstance, connection: Connection) -> Connection:
+    """Five executions of an hour, aggregated."""
+    for number in range(5):
+        execution(connection, AN_HOUR, symbol=f"S{number % 2}", rsi=20 + number)
+    make_all(connection)
+    return connection
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+@pytest.mark.parametrize("hour", [AN_HOUR, None])
+def test_reconciling_passes_where_the_table_says_what_the_executions_say(
+    instance: dg.DagsterInstance, made: Connection, asset: str, hour: datetime | None
+) -> None:
+    passed, _, metadata = evaluate(instance, f"{asset}_reconcile", hour)
+    assert passed
+    assert metadata["executions"] == metadata["told"] == (20 if asset == METRICS else 5)
+
+
+@pytest.mark.parametrize(
+    ("asset", "damage"),
+    [
+        (SIGNALS, "UPDATE hourly_signal_aggregates SET executions = executions + 1 WHERE symbol = 'S0'"),
+        (SIGNALS, "UPDATE hourly_signal_aggregates SET sell_signals = 1 WHERE symbol = 'S0'"),
+        (SIGNALS, "DELETE FROM hourly_signal_aggregates WHERE symbol = 'S0'"),
+        (SIGNALS, "UPDATE hourly_signal_aggregates SET symbol = 'X' WHERE symbol = 'S0'"),
+        (HOURLY_METRICS, "UPDATE hourly_workflow_metrics SET retried = 1"),
+        (HOURLY_METRICS, "UPDATE hourly_workflow_metrics SET oldest_wait_ms = 1"),
+        (HOURLY_METRICS, "DELETE FROM hourly_workflow_metrics"),
+        (METRICS, "DELETE FROM workflow_metrics WHERE id = (SELECT id FROM workflow_metrics LIMIT 1)"),
+        (
+            METRICS,
+            "INSERT INTO workflow_metrics (metric_type, metric_value, recorded_at)"
+            " SELECT 'x', 1, recorded_at FROM workflow_metrics LIMIT 1",
+        ),
+    ],
+)
+def test_reconciling_fails_where_they_differ_and_shows_where(
+    instance: dg.DagsterInstance, made: Connection, asset: str, damage: str
+) -> None:
+    assert made.execute(damage).rowcount > 0
+    for hour in (AN_HOUR, None):
+        passed, severity, metadata = evaluate(instance, f"{asset}_reconcile", hour)
+        assert (passed, severity) == (False, ERROR)
+        assert metadata["different"] >= 1
+        assert f"{AN_HOUR:%Y-%m-%dT%H}" in str(metadata["examples"])
+
+
+def test_an_hour_that_changed_since_is_behind_and_not_wrong(instance: dg.DagsterInstance, made: Connection) -> None:
+    execution(made, NOW_HOUR - HOUR, occurred=AN_HOUR)
+    passed, _, metadata = evaluate(instance, f"{SIGNALS}_reconcile")
+    assert passed
+    assert metadata["stale_hours"] == 1
+    assert reconcile(made, SIGNALS, window("2026-01-01T00")).groups == 0
+
+
+def test_a_run_whose_table_differs_from_the_executions_fails(instance: dg.DagsterInstance, made: Connection) -> None:
+    """What a defect in the aggregation would look like: its rows are changed as soon as they are written."""
+    made.execute(
+        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.buy_signals = NEW.buy_signals + 1; RETURN NEW; END';"
+        "CREATE TRIGGER spoil BEFORE INSERT ON hourly_signal_aggregates FOR EACH ROW EXECUTE FUNCTION spoil()"
+    )
+    result = defs.resolve_job_def("hourly_aggregates_job").execute_in_process(
+        instance=instance, tags=tags_of(hour_key(AN_HOUR), hour_key(AN_HOUR)), raise_on_error=False
+    )
+    assert not result.success
+    made.execute("DROP TRIGGER spoil ON hourly_signal_aggregates")
+    result = defs.resolve_job_def("hourly_aggregates_job").execute_in_process(
+        instance=instance, tags=tags_of(hour_key(AN_HOUR), hour_key(AN_HOUR)), raise_on_error=False
+    )
+    assert result.success
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_a_key_that_stands_there_twice_fails(instance: dg.DagsterInstance, made: Connection, asset: str) -> None:
+    assert evaluate(instance, f"{asset}_no_duplicates", AN_HOUR)[0]
+    for (name,) in made.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'", (asset,)
+    ).fetchall():
+        made.execute(f"ALTER TABLE {asset} DROP CONSTRAINT {name}")
+    made.execute("DROP INDEX IF EXISTS workflow_metrics_of_execution")
+    made.execute(f"INSERT INTO {asset} SELECT * FROM {asset} ORDER BY {KEYS[asset]} LIMIT 1")
+    for hour in (AN_HOUR, None):
+        passed, severity, metadata = evaluate(instance, f"{asset}_no_duplicates", hour)
+        assert (passed, severity, metadata["duplicate_keys"]) == (False, ERROR, 1)
+
+
+@pytest.mark.parametrize(("good", "bad", "passes"), [(0, 0, True), (200, 1, True), (99, 1, False), (0, 1, False)])
+def test_an_error_rate_of_one_percent_warns(
+    instance: dg.DagsterInstance, connection: Connection, good: int, bad: int, passes: bool
+) -> None:
+    for status, count in (("completed", good), ("error", bad), ("retrying", bad * 50)):
+        for _ in range(count):
+            execution(connection, AN_HOUR, status=status)
+    make_all(connection)
+    for hour in (AN_HOUR, None):
+        passed, severity, metadata = evaluate(instance, "error_rate", hour)
+        assert (passed, severity, metadata["failed"], metadata["final"]) == (passes, WARN, bad, good + bad)
+
+
+@pytest.mark.parametrize(("slow_ms", "passes"), [(49, True), (51, False)])
+def test_a_slow_hour_warns_and_is_named(
+    instance: dg.DagsterInstance, made: Connection, slow_ms: int, passes: bool
+) -> None:
+    for _ in range(3):
+        execution(made, AN_HOUR, took_ms=slow_ms)
+    make_all(made)
+    passed, severity, metadata = evaluate(instance, "p95_processing", AN_HOUR)
+    assert (passed, severity) == (passes, WARN)
+    assert metadata["worst_p95_ms"] == pytest.approx(slow_ms)
+    assert evaluate(instance, "p95_processing", AN_HOUR - HOUR)[0]  # an hour without executions
+
+
+def test_freshness_is_by_event_time(instance: dg.DagsterInstance, made: Connection) -> None:
+    assert evaluate(instance, "event_time_freshness")[0]
+    newest = NOW_HOUR - HOUR
+    execution(made, newest, symbol="new")
+    passed, _, metadata = evaluate(instance, "event_time_freshness")
+    assert (passed, metadata["stale_hours"], metadata["lag_hours"]) == (True, 1, 4)  # it has just become stale
+    made.execute("UPDATE nexus.stale_marks SET since = since - interval '11 minutes'")
+    replace_window(made, SIGNALS, window(f"{AN_HOUR:%Y-%m-%dT%H}"))  # an old hour made anew makes nothing fresh
+    passed, severity, metadata = evaluate(instance, "event_time_freshness")
+    assert (passed, severity, metadata["stale_hours"]) == (False, WARN, 1)
+    assert float(str(metadata["behind_s"])) > 600
+    make_all(made)
+    assert evaluate(instance, "event_time_freshness")[0]
+    made.execute("DELETE FROM hourly_signal_aggregates WHERE symbol = 'new'")  # no mark tells of this
+    passed, _, metadata = evaluate(instance, "event_time_freshness")
+    assert (passed, metadata["stale_hours"], metadata["lag_hours"]) == (False, 0, 4)
+
+
+def test_without_any_execution_nothing_lags(connection: Connection) -> None:
+    found = event_lag(connection, ALL)
+    assert (found.newest_event, found.lag_hours, found.behind_s) == (None, 0, 0)
+
+
+def test_a_request_that_waits_too_long_warns(instance: dg.DagsterInstance, connection: Connection) -> None:
+    assert evaluate(instance, "queue_age")[0]
+    send(connection, [{"rsi": 25}])
+    assert evaluate(instance, "queue_age")[0]
+    connection.execute("UPDATE pgmq.q_workflow_main_queue SET vt = vt - %s", (timedelta(seconds=301),))
+    passed, severity, metadata = evaluate(instance, "queue_age")
+    assert (passed, severity, metadata["waiting"]) == (False, WARN, 1)
+
+
+def test_dead_letters_that_nobody_handles_warn(instance: dg.DagsterInstance, connection: Connection) -> None:
+    assert evaluate(instance, "dead_letters_growing")[0]
+    put(connection, '{"no": "rsi"}')
+    drain(connection)
+    passed, severity, metadata = evaluate(instance, "dead_letters_growing")
+    assert (passed, severity, metadata) == (False, WARN, {"waiting": 1, "arrived": 1, "handled": 0})
+    act(connection, "discard")
+    passed, _, metadata = evaluate(instance, "dead_letters_growing")
+    assert (passed, metadata) == (True, {"waiting": 0, "arrived": 1, "handled": 1})
