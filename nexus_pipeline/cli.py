@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.commands import errors, look, run, send, setup
+from nexus_pipeline.commands import analytics, errors, look, run, send, setup
 from nexus_pipeline.commands.output import Failure, Interrupted, Mistake, note, safe
 
 # The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
@@ -53,7 +53,7 @@ def _nexus(
         raise Mistake("no command was given")
 
 
-for part in (run, setup, send, look, errors):
+for part in (run, setup, send, look, errors, analytics):
     part.register(app)
 
 

@@ -21,7 +21,8 @@ import pytest
 
 import nexus_pipeline
 from nexus_pipeline.database import embedded
-from nexus_pipeline.database.connection import connect, server_conninfo
+from nexus_pipeline.database.connection import connect
+from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.processing import running
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
@@ -200,7 +201,7 @@ def up(port: int) -> list[str]:
 
 def completed(home: Path) -> int:
     """How many messages are completed."""
-    with connect(server_conninfo(Settings(home=home))) as connection:
+    with connect(ready_database(Settings(home=home))) as connection:
         return ledger(connection, MAIN_QUEUE).completed
 
 

@@ -31,7 +31,7 @@ from nexus_pipeline_tests.command_tools import (
 from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced
 from nexus_pipeline_tests.servers import embedded_server
 
-PER_SECOND = 400
+PER_SECOND = 200
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def hourly_aggregates_by_week() -> None:
     _week_of_metrics(after=_week_of_signals())
 
 
-analytics_jobs = [
+analytics_jobs: list[Any] = [
     hourly_aggregates_job,
     workflow_metrics_job,
     daily_signal_report_job,

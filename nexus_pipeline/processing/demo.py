@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
+from nexus_pipeline.database.sql_files import queries
 from nexus_pipeline.ingress.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
 from nexus_pipeline.processing import up
 from nexus_pipeline.processing.demo_figures import figures
@@ -64,6 +65,11 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
             print(f"nexus demo: {error}", file=sys.stderr)
             return 1
         report = _report(connection, made, sent, duplicates, runs, seconds)
+        try:
+            report["aggregates"] = _aggregate(connection, settings, report, console)
+        except DemoError as error:
+            print(f"nexus demo: {error}", file=sys.stderr)
+            return 1
     if as_json:
         print(json.dumps(report, default=str))
     else:
@@ -106,16 +112,50 @@ def _drain(connection: Connection, settings: Settings, console: Console) -> tupl
 
 
 def _run_job(settings: Settings) -> None:
-    """The command that users run in CI, with its output in `<home>/logs/demo.log`."""
+    """The command that users run in CI."""
+    _command(
+        settings, ["dagster", "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
+    )
+
+
+def _command(settings: Settings, module_and_arguments: list[str]) -> None:
+    """Runs a command as users do, with its output in `<home>/logs/demo.log`."""
     env = environment(settings.home)
     log = Path(env["NEXUS_HOME"]) / "logs" / "demo.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
-    command = [sys.executable, "-m", "dagster", "job", "execute"]
-    command += ["-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
     with log.open("ab") as output:
-        done = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *module_and_arguments], env=env, stdout=output, stderr=subprocess.STDOUT, check=False
+        )
     if done.returncode != 0:
-        raise DemoError(f"the job failed with exit code {done.returncode}; its log is {log}")
+        what = " ".join(module_and_arguments[:3])
+        raise DemoError(f"{what} failed with exit code {done.returncode}; its log is {log}")
+
+
+def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Makes the hourly aggregates of the demo's weeks, and reads them back by week.
+
+    Raises:
+        DemoError: the backfill failed.
+    """
+    began = time.perf_counter()
+    first, last = (datetime.fromisoformat(report[name]).astimezone(UTC) for name in ("first_event", "last_event"))
+    # The hour of the last event may be open still: it is made on demand like any other.
+    since = first.replace(minute=0, second=0, microsecond=0)
+    before = last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    with console.status("nexus backfill makes the hourly aggregates of these weeks"):
+        if report["sent_now"]:
+            arguments = ["--from", since.isoformat(), "--to", before.isoformat()]
+            _command(settings, ["nexus_pipeline.cli", "backfill", *arguments])
+    rows = queries("demo").aggregates_by_week(connection, symbol="EURUSD", since=since, before=before)
+    names = ("week", "hours", "BUY", "SELL", "HOLD", "min_rsi", "max_rsi")
+    weeks = [dict(zip(names, row, strict=True)) for row in rows]
+    return {
+        "hours": sum(week["hours"] for week in weeks),
+        "decisions": sum(week[signal] for week in weeks for signal in ("BUY", "SELL", "HOLD")),
+        "seconds": round(time.perf_counter() - began, 2),
+        "by_week": weeks,
+    }
 
 
 def _report(

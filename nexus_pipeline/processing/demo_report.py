@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nexus_pipeline.analytics.report import sparkline
+
 _SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 # Points of the chart at most: its marks must stay apart.
@@ -37,9 +39,25 @@ def render(report: Mapping[str, Any], console: Console) -> None:
     console.print(Columns(tables, padding=(0, 6, 1, 0)))
     console.print()
     _chart(report["by_day"], console)
+    if report.get("aggregates"):
+        _aggregates(report["aggregates"], console)
     for line in _speed_lines(report):
         console.print(Text(line))
     console.print(proof(report))
+
+
+def _aggregates(aggregates: Mapping[str, Any], console: Console) -> None:
+    """What hourly_signal_aggregates says of these weeks: a bar a week for each signal."""
+    weeks = aggregates["by_week"]
+    console.print(
+        Text(
+            f"hourly_signal_aggregates: {aggregates['hours']:,} hours, {aggregates['decisions']:,} decisions, a bar a week"
+        )
+    )
+    for signal in _SIGNALS:
+        line = Text(f"{signal:>5} {sparkline([week[signal] for week in weeks])} ", style=_STYLES[signal])
+        console.print(line.append(f"{sum(week[signal] for week in weeks):,}", style="default"))
+    console.print()
 
 
 def proof(report: Mapping[str, Any]) -> Text:

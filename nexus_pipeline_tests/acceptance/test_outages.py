@@ -38,6 +38,6 @@ def test_the_server_stopped_and_started_in_mid_run_twice_needs_no_operator(
         wait_until(lambda: bool(runs_at_work(up)), 30)
         runs_at_work(up)[0].kill()
         sender.stop()
-        wait_until_drained(url, up, 90)
+        wait_until_drained(url, up, 150)
         wait_until_no_run_seems_at_work(port)
     assert_every_message_has_one_outcome(url, sender.sent)

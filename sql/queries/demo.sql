@@ -48,3 +48,17 @@ SELECT p.ms[1] AS p50, p.ms[2] AS p95, p.ms[3] AS p99
       FROM public.workflow_executions e
      WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source
   ) p;
+
+-- name: aggregates_by_week(symbol, since, before)
+-- Decisions of each week out of hourly_signal_aggregates, and how many of its hours have a row.
+SELECT (date_trunc('week', a.hour AT TIME ZONE 'UTC'))::date AS week,
+       count(DISTINCT a.hour)    AS hours,
+       sum(a.buy_signals)::int   AS buy,
+       sum(a.sell_signals)::int  AS sell,
+       sum(a.hold_signals)::int  AS hold,
+       round(min(a.min_rsi), 1)  AS min_rsi,
+       round(max(a.max_rsi), 1)  AS max_rsi
+  FROM public.hourly_signal_aggregates a
+ WHERE a.symbol = :symbol AND a.hour >= :since AND a.hour < :before
+ GROUP BY 1
+ ORDER BY 1;
