@@ -31,6 +31,8 @@ from nexus_pipeline.signals.request import dumps
 _SENT_AT_ONCE = 1_000
 # Retries and expired leases may keep messages out of sight for a while; a demo does not wait longer than this.
 _LONGEST_SECONDS = 300
+# A year of hours takes a minute or more; these are enough to look at. `nexus backfill` makes the rest.
+_AGGREGATED = timedelta(weeks=8)
 
 
 class DemoError(RuntimeError):
@@ -133,7 +135,7 @@ def _command(settings: Settings, module_and_arguments: list[str]) -> None:
 
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Makes the hourly aggregates of the demo's weeks, and reads them back by week.
+    """Makes the hourly aggregates of the demo's last weeks, and reads them back by week.
 
     Raises:
         DemoError: the backfill failed.
@@ -141,9 +143,9 @@ def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any
     began = time.perf_counter()
     first, last = (datetime.fromisoformat(report[name]).astimezone(UTC) for name in ("first_event", "last_event"))
     # The hour of the last event may be open still: it is made on demand like any other.
-    since = first.replace(minute=0, second=0, microsecond=0)
     before = last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    with console.status("nexus backfill makes the hourly aggregates of these weeks"):
+    since = max(first.replace(minute=0, second=0, microsecond=0), before - _AGGREGATED)
+    with console.status("nexus backfill makes the hourly aggregates of the last weeks"):
         if report["sent_now"]:
             arguments = ["--from", since.isoformat(), "--to", before.isoformat()]
             _command(settings, ["nexus_pipeline.cli", "backfill", *arguments])

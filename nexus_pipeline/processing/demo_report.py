@@ -51,7 +51,8 @@ def _aggregates(aggregates: Mapping[str, Any], console: Console) -> None:
     weeks = aggregates["by_week"]
     console.print(
         Text(
-            f"hourly_signal_aggregates: {aggregates['hours']:,} hours, {aggregates['decisions']:,} decisions, a bar a week"
+            f"hourly_signal_aggregates, the last {len(weeks)} weeks: {aggregates['hours']:,} hours,"
+            f" {aggregates['decisions']:,} decisions; a bar for each week"
         )
     )
     for signal in _SIGNALS:
