@@ -1,4 +1,4 @@
-"""`nexus backfill` and `nexus report`: hours made anew, and the last hours at a glance."""
+"""`nexus backfill`, `nexus report`, `nexus checks`: hours made anew, the last hours at a glance, the checks."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def register(app: typer.Typer) -> None:
         short_help="The last hours at a glance.",
         epilog="Example: nexus report --hours 48",
     )(report)
+    app.command(
+        short_help="What the asset checks said last.",
+        epilog="Example: nexus checks --strict",
+    )(checks)
 
 
 def backfill(
@@ -102,3 +106,30 @@ def report(
     say(f"{counted(hours, 'hour')} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC (still open)")
     rows = [(name, bars, total) for name, bars, total in found.lines()]
     console().print(table(("", "over time", "total or highest"), rows, numbers=("total or highest",)))
+
+
+def checks(
+    strict: Annotated[bool, typer.Option("--strict", help="A warning, or a check that never ran, fails too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Show the newest result of each asset check; ends with 1 when one failed."""
+    from nexus_pipeline.analytics.check_results import latest_results
+    from nexus_pipeline.database.ready import ready_database
+    from nexus_pipeline.processing.stack import dagster_home
+    from nexus_pipeline.settings import load_settings
+
+    settings = load_settings()
+    ready_database(settings)
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance:
+        found = latest_results(instance)
+    if as_json:
+        say_json(found)
+    else:
+        rows = [(each.status, each.asset, each.check, each.said, each.at) for each in found]
+        console().print(table(("", "asset", "check", "said", "at"), rows))
+    bad = {"failed", "warned", "never run"} if strict else {"failed"}
+    names = [f"{each.check} ({each.status})" for each in found if each.status in bad]
+    if names:
+        raise Failure(f"{counted(len(names), 'check')}: {', '.join(names)}")

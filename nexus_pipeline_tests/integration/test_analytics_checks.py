@@ -12,8 +12,8 @@ from nexus_pipeline.analytics.partitions import hour_key, tags_of
 from nexus_pipeline.analytics.quality import event_lag, reconcile
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.definitions import defs
 from nexus_pipeline.queues.dead_letters import act
-from nexus_pipeline_tests.analytics_defs import defs
 from nexus_pipeline_tests.analytics_tools import ALL, execution, window
 from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
 from nexus_pipeline_tests.queue_tools import drain, put, send

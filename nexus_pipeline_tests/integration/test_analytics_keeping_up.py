@@ -17,7 +17,7 @@ from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.dagster_events import NexusEventLogStorage
 from nexus_pipeline.database.dagster_storage import sqlalchemy_url
 from nexus_pipeline.database.resources import NexusDatabase
-from nexus_pipeline_tests.analytics_defs import defs
+from nexus_pipeline.definitions import defs
 from nexus_pipeline_tests.analytics_tools import ALL, differences, execution
 from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
 

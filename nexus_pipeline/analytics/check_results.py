@@ -1,0 +1,49 @@
+"""What the checks said last, for `nexus checks` and for CI."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import dagster as dg
+
+from nexus_pipeline.analytics.checks import analytics_checks
+
+Status = Literal["passed", "warned", "failed", "never run"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The newest result of a check; an evaluation that did not end is not one."""
+
+    asset: str
+    check: str
+    status: Status
+    said: str
+    """What it found, in a line."""
+    at: datetime | None
+    """UTC."""
+
+
+def latest_results(instance: dg.DagsterInstance) -> list[CheckResult]:
+    """The newest result of each check, by asset and name."""
+    keys = sorted(
+        (key for each in analytics_checks for key in each.check_keys), key=lambda key: (key.asset_key, key.name)
+    )
+    return [_latest(instance, key) for key in keys]
+
+
+def _latest(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> CheckResult:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Recorded
+
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status={Recorded.SUCCEEDED, Recorded.FAILED}
+    )
+    asset = key.asset_key.to_user_string()
+    evaluation = records[0].evaluation if records else None
+    if evaluation is None:
+        return CheckResult(asset, key.name, "never run", "", None)
+    status: Status = "passed"
+    if not evaluation.passed:
+        status = "warned" if evaluation.severity == dg.AssetCheckSeverity.WARN else "failed"
+    at = datetime.fromtimestamp(records[0].create_timestamp, UTC)
+    return CheckResult(asset, key.name, status, evaluation.description or "", at)
