@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from nexus_pipeline.analytics.hours import HOUR, Window, parse_hour, window_in_partitions
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, SIGNALS
+from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ DEFINITIONS = "nexus_pipeline.definitions"
 # A year of hours is 12 runs: what one of them costs to begin is nothing against its hours, and a run that is killed
 # leaves those before it done.
 HOURS_PER_RUN = 31 * 24
-# However long the range.
+# Of each job, however long the range.
 MOST_RUNS = 60
+# The jobs that make the assets, a step after the other in one process.
+_JOBS = {"hourly_aggregates_job": (SIGNALS, HOURLY_METRICS), "workflow_metrics_job": (METRICS,)}
 _QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 Progress = Callable[[int, int], None]
@@ -72,7 +74,7 @@ def run_backfill(
         window: out of `window_of_arguments`.
         progress: is told how far it is.
         assets: hourly ones, by name.
-        definitions: the module whose `defs` names the assets.
+        definitions: the module whose `defs` names the jobs.
 
     Raises:
         BackfillError: a run failed, or a check of it; those before it are done.
@@ -81,7 +83,9 @@ def run_backfill(
     run_ids: list[str] = []
     progress(0, len(window))
     for part in parts_of(window):
-        run_ids.append(_execute(instance, part, assets, definitions))
+        for job, of_job in _JOBS.items():
+            if chosen := [asset for asset in assets if asset in of_job]:
+                run_ids.append(_execute(instance, part, job, chosen, definitions))
         progress(round((part.before - window.start) / HOUR), len(window))
     seconds = round(time.monotonic() - began, 3)
     return Backfilled(window.start, window.before, len(window), list(assets), run_ids, seconds)
@@ -97,22 +101,17 @@ def parts_of(window: Window) -> Iterator[Window]:
         start = part.before
 
 
-def _execute(instance: DagsterInstance, window: Window, assets: Sequence[str], definitions: str) -> str:
-    """A run over the window, in this process; returns its id."""
+def _execute(instance: DagsterInstance, window: Window, job: str, assets: Sequence[str], definitions: str) -> str:
+    """A run of the job over the window, in this process; returns its id."""
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableRepository
 
     from nexus_pipeline.analytics.partitions import hour_key, tags_of
 
-    repository = ReconstructableRepository.for_module(definitions, "defs")
-    keys = [dg.AssetKey(asset) for asset in assets]
-    job = repository.get_definition().get_implicit_job_def_for_assets(keys)
-    if job is None:
-        raise BackfillError(f"{', '.join(assets)}: are not assets of the same partitions")
     with dg.execute_job(
-        repository.get_reconstructable_job(job.name),
+        ReconstructableRepository.for_module(definitions, "defs").get_reconstructable_job(job),
         instance=instance,
-        asset_selection=keys,
+        asset_selection=[dg.AssetKey(asset) for asset in assets],
         tags={**tags_of(hour_key(window.start), hour_key(window.before - HOUR)), "nexus/backfill": "true"},
         # How far it is, `progress` is told: on the console, only what goes wrong.
         run_config={"loggers": _QUIET},

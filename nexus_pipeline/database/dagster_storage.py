@@ -22,6 +22,7 @@ from dagster_postgres import DagsterPostgresStorage
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.database.connection import DatabaseError, connect, dagster_conninfo
+from nexus_pipeline.database.dagster_events import NexusEventLogStorage
 from nexus_pipeline.settings import Settings, load_settings
 
 # Dagster reads it at each event. Events that come in numbers (one a partition) are then one statement for 200.
@@ -83,6 +84,7 @@ class NexusStorage(DagsterPostgresStorage):
             # Dagster's code server makes an instance a second: the tables are looked for once.
             super().__init__(url, should_autocreate_tables=url not in _with_tables, inst_data=inst_data)
             _with_tables.add(url)
+        self._event_log_storage = NexusEventLogStorage(url, should_autocreate_tables=False)
         os.environ.setdefault(_BATCH_VARIABLE, "200")
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine

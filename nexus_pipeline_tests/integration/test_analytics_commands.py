@@ -112,7 +112,7 @@ def test_a_backfill_makes_a_range_in_few_runs_and_tells_how_far_it_is(
         DEFINITIONS,
     )
     assert seen == [(0, 1080), (744, 1080), (1080, 1080)]
-    assert (done.hours, len(done.run_ids), instance.get_runs_count()) == (1080, 2, 2)
+    assert (done.hours, len(done.run_ids), instance.get_runs_count()) == (1080, 4, 4)
     for asset in (SIGNALS, HOURLY_METRICS, METRICS):
         assert differences(connection, asset) == []
         assert len(instance.get_materialized_partitions(dg.AssetKey(asset))) == 1080
