@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from nexus_pipeline.analytics.assets import daily_signal_report, hourly_assets, metadata_of, workflow_metrics
-from nexus_pipeline.analytics.checks import pipeline_checks
+from nexus_pipeline.analytics.checks import event_time_freshness, pipeline_checks
 from nexus_pipeline.analytics.hours import Window, first_hour
 from nexus_pipeline.analytics.partitions import open_end, weekly
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, SIGNALS, replace_window
@@ -19,7 +19,8 @@ _EXECUTOR = dg.in_process_executor
 
 hourly_aggregates_job = dg.define_asset_job(
     "hourly_aggregates_job",
-    selection=dg.AssetSelection.assets(*hourly_assets),
+    # Freshness is not of the hours that a run makes.
+    selection=dg.AssetSelection.assets(*hourly_assets) - dg.AssetSelection.checks(event_time_freshness),
     executor_def=_EXECUTOR,
     description="hourly_signal_aggregates and hourly_workflow_metrics of one hour, or of a range, with their checks.",
 )

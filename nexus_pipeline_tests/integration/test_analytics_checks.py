@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from nexus_pipeline.analytics.checks import analytics_checks
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.partitions import hour_key, tags_of
 from nexus_pipeline.analytics.quality import event_lag, reconcile
@@ -31,13 +32,13 @@ def evaluate(
     instance: dg.DagsterInstance, name: str, hour: datetime | None = None
 ) -> tuple[bool, dg.AssetCheckSeverity, dict[str, object]]:
     """Runs one check alone: whether it passed, how bad it is if not, and its metadata."""
-    definition = next(each for each in defs.asset_checks or [] if name in [key.name for key in each.check_keys])
-    target = next(iter(definition.check_keys)).asset_key
+    definition, key = next((each, key) for each in analytics_checks for key in each.check_keys if key.name == name)
     tags = tags_of(hour_key(hour), hour_key(hour)) if hour else {}
+    only = dg.define_asset_job("only", selection=dg.AssetSelection.checks(key))
     with dg.DagsterInstance.ephemeral() as own:
         job = dg.Definitions(
-            assets=[dg.AssetSpec(target)], asset_checks=[definition], resources=defs.resources
-        ).resolve_implicit_global_asset_job_def()
+            assets=[dg.AssetSpec(key.asset_key)], asset_checks=[definition], resources=defs.resources, jobs=[only]
+        ).resolve_job_def("only")
         result = job.execute_in_process(instance=own, tags=tags, raise_on_error=False)
     (found,) = result.get_asset_check_evaluations()
     return found.passed, found.severity, {key: value.value for key, value in found.metadata.items()}

@@ -80,9 +80,11 @@ def test_a_range_by_asset_materialize_is_one_run(
 
 
 def test_job_backfill_by_week_starts_a_run_a_week(
-    nexus_env: dict[str, str], instance: dg.DagsterInstance, dagster_database: str
+    nexus_env: dict[str, str], instance: dg.DagsterInstance, dagster_database: str, tmp_path: Path
 ) -> None:
-    env = {**nexus_env, "NEXUS_DAGSTER_DATABASE_URL": dagster_database}
+    """Alone of Dagster's commands this one wants DAGSTER_HOME: a folder with the project's dagster.yaml."""
+    home = str(tmp_path / "dagster")
+    env = {**nexus_env, "NEXUS_DAGSTER_DATABASE_URL": dagster_database, "DAGSTER_HOME": home}
     sunday = MIDNIGHT - timedelta(days=MIDNIGHT.isoweekday() % 7)
     done = dagster(
         env, "job", "backfill", "-m", DEFINITIONS, "-j", "hourly_aggregates_by_week", "--noprompt",
