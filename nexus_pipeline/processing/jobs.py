@@ -31,21 +31,20 @@ def process_trading_workflow() -> None:
 
 @dg.op(description="Deletes ended processing runs, with their events, from Dagster's storage.")
 def purge(context: dg.OpExecutionContext) -> int:
-    """How many runs were deleted: those that ended more than NEXUS_KEEP_RUNS_HOURS ago, at most 500 at a time."""
+    """How many runs were deleted: those that ended more than NEXUS_KEEP_RUNS_HOURS ago."""
     ended_before = datetime.now(UTC) - timedelta(hours=load_settings().keep_runs_hours)
-    records = context.instance.get_run_records(
-        dg.RunsFilter(
-            job_name="process_trading_workflow",
-            statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
-            updated_before=ended_before,
-        ),
-        limit=_PURGED_AT_ONCE,
-        ascending=True,
+    ended = dg.RunsFilter(
+        job_name="process_trading_workflow",
+        statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        updated_before=ended_before,
     )
-    for record in records:
-        context.instance.delete_run(record.dagster_run.run_id)
-    context.add_output_metadata({"purged": len(records), "ended_before": ended_before.isoformat()})
-    return len(records)
+    purged = 0
+    while records := context.instance.get_run_records(ended, limit=_PURGED_AT_ONCE, ascending=True):
+        for record in records:
+            context.instance.delete_run(record.dagster_run.run_id)
+        purged += len(records)
+    context.add_output_metadata({"purged": purged, "ended_before": ended_before.isoformat()})
+    return purged
 
 
 @dg.job(

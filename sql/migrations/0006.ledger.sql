@@ -37,7 +37,9 @@ BEGIN
         WITH queued AS (
             SELECT q.msg_id, q.enqueued_at, q.vt,
                    CASE
-                       WHEN q.vt <= $1 OR q.read_ct = 0 THEN 'waiting'
+                       WHEN q.vt <= $1 THEN 'waiting'
+                       -- Sent with a delay. (A retry that the one call parked was never read either.)
+                       WHEN q.read_ct = 0 AND nexus.header_count(q.headers, 'nexus_attempts') = 0 THEN 'waiting'
                        WHEN q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') THEN 'leased'
                        ELSE 'retrying'
                    END AS state
