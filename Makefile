@@ -23,7 +23,7 @@ down: .venv/.demo  ## stop what runs in the background, the database too
 	@$(BIN)/nexus down
 
 test: .venv/.dev  ## all tests, on the embedded PostgreSQL (TESTS="..." for some, or options of pytest)
-	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile)
+	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --reruns 1)
 
 lint: .venv/.dev  ## style, types, import rules
 	$(BIN)/ruff check .

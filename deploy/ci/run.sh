@@ -25,6 +25,7 @@ print(datetime.datetime.fromisoformat(newest).astimezone(datetime.timezone.utc).
 dagster job execute -m "$definitions" -j hourly_aggregates_job --tags "{\"dagster/partition\": \"$hour\"}"
 
 echo "--- the checks"
+dagster job execute -m "$definitions" -j pipeline_checks_job
 # Checks that block have failed their run above. This fails the build for every other failed check; with
 # NEXUS_CI_STRICT=1 for warnings, too.
 nexus checks ${NEXUS_CI_STRICT:+--strict}
