@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["NEXUS_TEST_DATABASE_URL"] = own  # for the workers of pytest-xdist
     if config.getoption("--postgres") == "embedded16":
         os.environ["NEXUS_POSTGRES_VERSION"] = "16"
+    # A shell starts what it runs in the background with Ctrl-C ignored, and the commands under test would inherit that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -70,8 +70,19 @@ def stale_partitions(connection: Connection, asset: str, since: datetime, before
 
 
 def mark_closed_hours(connection: Connection) -> int:
-    """Marks the hours that closed since the last call; returns how many."""
-    return int(queries("analytics").mark_closed_hours(connection))
+    """Marks the hours that closed since the last call; returns how many.
+
+    Once an hour, that is, and so it is where marks that say the same are made one each. An asset whose hours are just
+    being made is left for the next time.
+    """
+    named = queries("analytics")
+    closed = int(named.mark_closed_hours(connection))
+    if closed:
+        for asset in (*HOURLY, DAILY_REPORT):
+            with connection.transaction():
+                if named.try_replacing(connection, asset=asset):
+                    named.compact_marks(connection, asset=asset)
+    return closed
 
 
 def ranges_to_make(

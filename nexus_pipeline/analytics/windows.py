@@ -68,7 +68,6 @@ def replace_window(connection: Connection, asset: str, window: Window) -> Replac
     bounds = {"start": window.start, "before": window.before}
     with replacing(connection, asset) as named:
         marks = named.take_marks(connection, asset=asset, **bounds)
-        named.compact_marks(connection, asset=asset, **bounds)
         before = getattr(named, delete)(connection, **bounds)
         rows = getattr(named, insert)(connection, **bounds)
         if asset != METRICS:

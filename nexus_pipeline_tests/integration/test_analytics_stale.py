@@ -140,14 +140,17 @@ def test_what_commits_while_its_hour_is_made_is_in_or_leaves_the_hour_stale(
             assert stale(connection, SIGNALS) == set()
 
 
-def test_marks_of_hours_that_nobody_makes_are_kept_as_one_each(connection: Connection) -> None:
+def test_marks_of_hours_that_nobody_makes_become_one_each(connection: Connection, conninfo: str) -> None:
     for _ in range(5):
         execution(connection, hour("2026-03-05T12"), occurred=hour("2001-01-01T00"))
         execution(connection, hour("2026-03-05T12"), occurred=hour("2090-01-01T00"))
     assert one(connection, "SELECT count(*) FROM nexus.stale_marks WHERE asset = %s", SIGNALS) == 10
-    replace_window(connection, SIGNALS, window("2026-03-05T12"))
-    assert one(connection, "SELECT count(*) FROM nexus.stale_marks WHERE asset = %s", SIGNALS) == 2
-    assert stale(connection, SIGNALS) == hours_from(["2001-01-01T00", "2090-01-01T00"])
+    connection.execute("UPDATE nexus.followed_hours SET until = until - interval '1 hour'")
+    with psycopg.connect(conninfo, autocommit=True) as maker, replacing(maker, METRICS):
+        mark_closed_hours(connection)
+    assert stale(connection, SIGNALS) == {*hours_from(["2001-01-01T00", "2090-01-01T00"]), this_hour() - HOUR}
+    assert one(connection, "SELECT count(*) FROM nexus.stale_marks WHERE asset = %s", SIGNALS) == 3
+    assert one(connection, "SELECT count(*) FROM nexus.stale_marks WHERE asset = %s", METRICS) == 11  # in work
 
 
 def test_stale_hours_are_found_by_jumping_and_not_by_reading_every_mark(connection: Connection) -> None:
@@ -356,6 +359,8 @@ def test_with_writers_and_makers_at_once_following_the_marks_ends_in_the_truth(
 
     def make(own: Connection) -> None:
         while not stop.is_set():
+            own.execute("UPDATE nexus.followed_hours SET until = nexus.hour_of(now()) - interval '1 hour'")
+            mark_closed_hours(own)
             follow(own)
 
     def make_ranges(own: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -75,13 +76,62 @@ def test_of_a_lease_that_was_lost_in_part_only_the_rest_is_settled(connection: C
     assert_each_has_one_outcome(connection, ids)
 
 
-def test_a_lease_that_ran_out_but_that_nobody_claimed_is_still_settled_once(connection: Connection) -> None:
+def test_a_lease_that_ran_out_settles_nothing_also_when_nobody_claimed_since(connection: Connection) -> None:
     ids = send_signals(connection, 5)
     late = must_claim(connection)
     let_leases_end(connection)
-    assert settle(connection, late, RetryPolicy()) == Settlement(5, 0, 0, 0)
-    assert claim(connection, MAIN_QUEUE, 10, 30) is None
+    assert settle(connection, late, RetryPolicy()) == Settlement(0, 0, 0, 5)
+    assert one(connection, "SELECT count(*) FROM workflow_executions") == 0
+    assert drain(connection) == Settlement(5, 0, 0, 0)
     assert_each_has_one_outcome(connection, ids)
+
+
+def test_a_worker_slower_than_its_lease_of_a_second_settles_nothing_and_the_message_is_done_once(
+    connection: Connection,
+) -> None:
+    ids = send_signals(connection, 1)
+    late = must_claim(connection, lease_seconds=1)
+    time.sleep(1.1)
+    assert settle(connection, late, RetryPolicy()) == Settlement(0, 0, 0, 1)
+    again = must_claim(connection)
+    assert (again.msg_ids, again.suspect) == (ids, True)
+    assert settle(connection, again, RetryPolicy()) == Settlement(1, 0, 0, 0)
+    assert settle(connection, late, RetryPolicy()) == Settlement(0, 0, 0, 1)
+    assert_each_has_one_outcome(connection, ids)
+
+
+def older(connection: Connection) -> int:
+    """A message that becomes visible below all that wait: committed late, or made visible by hand."""
+    (late,) = send_signals(connection, 1)
+    connection.execute("SELECT pgmq.set_vt('workflow_main_queue', %s, -3600)", (late,))
+    return late
+
+
+def test_a_message_below_where_claims_begin_is_claimed_at_once_when_nothing_else_waits(connection: Connection) -> None:
+    first = send_signals(connection, 4)
+    assert must_claim(connection, 2).msg_ids == first[:2]
+    late = older(connection)
+    assert must_claim(connection, 2).msg_ids == first[2:]
+    assert must_claim(connection, 2).msg_ids == [late]
+    assert claim(connection, MAIN_QUEUE, 2, 30) is None
+
+
+def test_a_message_below_where_claims_begin_waits_a_second_at_most_behind_a_backlog(connection: Connection) -> None:
+    send_signals(connection, 1_000)
+    must_claim(connection, 1)
+    late = older(connection)
+    began = time.monotonic()
+    while must_claim(connection, 1).msg_ids != [late]:
+        assert time.monotonic() - began < 2
+        time.sleep(0.05)
+
+
+def test_where_claims_begin_is_forgotten_by_a_transaction_that_is_rolled_back(connection: Connection) -> None:
+    ids = send_signals(connection, 4)
+    with connection.transaction(force_rollback=True):
+        assert must_claim(connection, 2).msg_ids == ids[:2]
+        assert must_claim(connection, 2).msg_ids == ids[2:]
+    assert must_claim(connection, 2).msg_ids == ids[:2]
 
 
 def test_settling_twice_changes_nothing(connection: Connection) -> None:

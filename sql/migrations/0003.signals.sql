@@ -3,9 +3,18 @@
 -- The event time of a request in ISO 8601 with offset, or null where the text is no such time. A pattern instead of a
 -- cast that may fail, because one failing cast would take the batch with it (pg_input_is_valid needs PostgreSQL 16).
 -- The pattern bounds every part, so that only the day can still be one that its month does not have.
+-- The first branch is a short cut for the form that nearly all senders use, on the days that every month has: the pattern
+-- costs 4 % of settling a batch.
 CREATE FUNCTION nexus.event_time(value text) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE
+        WHEN length(value) = 20 AND translate(value, '0123456789', '') = '--T::Z' AND value LIKE '____-__-__T__:__:__Z'
+             AND substr(value, 1, 4) COLLATE "C" BETWEEN '1970' AND '2999'
+             AND substr(value, 6, 2) COLLATE "C" BETWEEN '01' AND '12'
+             AND substr(value, 9, 2) COLLATE "C" BETWEEN '01' AND '28'
+             AND substr(value, 12, 2) COLLATE "C" <= '23'
+             AND substr(value, 15, 2) COLLATE "C" <= '59' AND substr(value, 18, 2) COLLATE "C" <= '59'
+            THEN value::timestamptz
         WHEN value !~ '^(19[7-9][0-9]|2[0-9][0-9][0-9])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)$'
             THEN NULL
         WHEN substr(value, 9, 2)::int > 28
@@ -72,12 +81,23 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                        THEN ARRAY['occurred_at', 'must be an ISO 8601 time with an offset, as in 2026-01-31T09:00:00Z']
                END AS fault
           FROM (
-            SELECT jsonb_typeof(message) AS kind, j.*,
-                   CASE WHEN jsonb_typeof(j.occurred_at) = 'string'
-                        THEN nexus.event_time(j.occurred_at #>> '{}') END AS event_time
-              FROM jsonb_to_record(CASE WHEN jsonb_typeof(message) = 'object' THEN message ELSE '{}' END) AS j (
-                  rsi jsonb, price jsonb, volume jsonb, market_context jsonb, symbol jsonb, source jsonb,
-                  event_id jsonb, strategy jsonb, occurred_at jsonb)
+            SELECT k.*,
+                   CASE WHEN jsonb_typeof(k.occurred_at) = 'string'
+                        THEN nexus.event_time(k.occurred_at #>> '{}') END AS event_time
+              FROM (
+                -- Null stands for absent.
+                SELECT jsonb_typeof(message) AS kind,
+                       nullif(message -> 'rsi', 'null') AS rsi,
+                       nullif(message -> 'price', 'null') AS price,
+                       nullif(message -> 'volume', 'null') AS volume,
+                       nullif(message -> 'market_context', 'null') AS market_context,
+                       nullif(message -> 'symbol', 'null') AS symbol,
+                       nullif(message -> 'source', 'null') AS source,
+                       nullif(message -> 'event_id', 'null') AS event_id,
+                       nullif(message -> 'strategy', 'null') AS strategy,
+                       nullif(message -> 'occurred_at', 'null') AS occurred_at
+                OFFSET 0
+              ) k
             OFFSET 0
           ) f
         OFFSET 0

@@ -1,6 +1,6 @@
 DROP FUNCTION public.process_trading_workflow(integer, integer);
 DROP FUNCTION nexus.release(text, bigint[], integer[]);
-DROP FUNCTION nexus.settle(text, bigint[], integer[], timestamptz, integer, double precision, double precision);
+DROP FUNCTION nexus.settle(text, bigint[], integer[], timestamptz, integer, double precision, double precision, boolean);
 DROP FUNCTION nexus.claim(text, integer, integer);
 DO $$
 DECLARE

@@ -9,13 +9,17 @@ SELECT pg_advisory_xact_lock(hashtext('nexus.replace'), hashtext(:asset));
 -- Before the executions are read: what commits after this leaves a mark of its own.
 DELETE FROM nexus.stale_marks m WHERE m.asset = :asset AND m.start >= :start AND m.start < :before;
 
--- name: compact_marks(asset, start, before)!
+-- name: try_replacing(asset)$
+-- As begin_replacing, without waiting: whether it was free.
+SELECT pg_try_advisory_xact_lock(hashtext('nexus.replace'), hashtext(:asset));
+
+-- name: compact_marks(asset)!
 -- One mark is enough for a partition that nobody makes yet: the open hour, hours to come, hours before the first. Only
--- under the lock of begin_replacing: another could be taking the mark that is kept.
+-- under the lock of begin_replacing: else the mark that is kept could be one that somebody is just taking.
 DELETE FROM nexus.stale_marks m
  USING (SELECT k.start, min(k.ctid) AS kept
           FROM nexus.stale_marks k
-         WHERE k.asset = :asset AND (k.start < :start OR k.start >= :before)
+         WHERE k.asset = :asset
          GROUP BY k.start
         HAVING count(*) > 1) d
  WHERE m.asset = :asset AND m.start = d.start AND m.ctid <> d.kept;
