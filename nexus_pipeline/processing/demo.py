@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from nexus_pipeline.analytics.backfill import BackfillError, run_backfill
+from nexus_pipeline.analytics.hours import HOUR, Window, WindowError, first_hour, hour_of
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.database.sql_files import queries
@@ -20,7 +22,7 @@ from nexus_pipeline.ingress.candles import CandleError, CandleRequests, eurusd_h
 from nexus_pipeline.processing import up
 from nexus_pipeline.processing.demo_figures import figures
 from nexus_pipeline.processing.demo_report import render
-from nexus_pipeline.processing.stack import environment
+from nexus_pipeline.processing.stack import dagster_home, environment
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
@@ -31,8 +33,6 @@ from nexus_pipeline.signals.request import dumps
 _SENT_AT_ONCE = 1_000
 # Retries and expired leases may keep messages out of sight for a while; a demo does not wait longer than this.
 _LONGEST_SECONDS = 300
-# A year of hours takes a minute or more; these are enough to look at. `nexus backfill` makes the rest.
-_AGGREGATED = timedelta(weeks=8)
 
 
 class DemoError(RuntimeError):
@@ -135,21 +135,21 @@ def _command(settings: Settings, module_and_arguments: list[str]) -> None:
 
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Makes the hourly aggregates of the demo's last weeks, and reads them back by week.
+    """Makes the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week.
 
     Raises:
         DemoError: the backfill failed.
     """
     began = time.perf_counter()
-    first, last = (datetime.fromisoformat(report[name]).astimezone(UTC) for name in ("first_event", "last_event"))
-    # The hour of the last event may be open still: it is made on demand like any other.
-    before = last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    since = max(first.replace(minute=0, second=0, microsecond=0), before - _AGGREGATED)
-    with console.status("nexus backfill makes the hourly aggregates of the last weeks"):
+    first, last = (hour_of(datetime.fromisoformat(report[name])) for name in ("first_event", "last_event"))
+    try:
+        # The hour of the last event may be open still: it is made on demand like any other.
+        window = Window(max(first, first_hour(settings.partitions_start, datetime.now(UTC))), last + HOUR)
         if report["sent_now"]:
-            arguments = ["--from", since.isoformat(), "--to", before.isoformat()]
-            _command(settings, ["nexus_pipeline.cli", "backfill", *arguments])
-    rows = queries("demo").aggregates_by_week(connection, symbol="EURUSD", since=since, before=before)
+            _backfill(settings, window, console)
+    except (BackfillError, WindowError) as error:
+        raise DemoError(str(error)) from None
+    rows = queries("demo").aggregates_by_week(connection, symbol="EURUSD", since=window.start, before=window.before)
     names = ("week", "hours", "BUY", "SELL", "HOLD", "min_rsi", "max_rsi")
     weeks = [dict(zip(names, row, strict=True)) for row in rows]
     return {
@@ -158,6 +158,18 @@ def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any
         "seconds": round(time.perf_counter() - began, 2),
         "by_week": weeks,
     }
+
+
+def _backfill(settings: Settings, window: Window, console: Console) -> None:
+    """`nexus backfill`, with its bar on the demo's console."""
+    import dagster as dg
+
+    with (
+        dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance,
+        Progress(console=console, transient=True) as progress,
+    ):
+        task = progress.add_task("hourly aggregates", total=len(window))
+        run_backfill(instance, window, lambda done, _: progress.update(task, completed=done))
 
 
 def _report(

@@ -51,7 +51,7 @@ def _aggregates(aggregates: Mapping[str, Any], console: Console) -> None:
     weeks = aggregates["by_week"]
     console.print(
         Text(
-            f"hourly_signal_aggregates, the last {len(weeks)} weeks: {aggregates['hours']:,} hours,"
+            f"hourly_signal_aggregates, {len(weeks)} weeks: {aggregates['hours']:,} hours,"
             f" {aggregates['decisions']:,} decisions; a bar for each week"
         )
     )
