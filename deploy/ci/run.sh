@@ -12,6 +12,11 @@ dagster definitions validate -m "$definitions"
 
 echo "--- requests are processed"
 nexus migrate
+# Where Dagster keeps its runs: what the build says, a checkout's own dagster.yaml, else the folder of `nexus`.
+if [ -z "${DAGSTER_HOME:-}" ] && [ ! -f dagster.yaml ]; then
+    DAGSTER_HOME=$(cd "${NEXUS_HOME:-.nexus}/dagster" && pwd)
+    export DAGSTER_HOME
+fi
 nexus send --rsi 25 --count "${NEXUS_CI_REQUESTS:-1000}"
 dagster job execute -m "$definitions" -j process_trading_workflow
 nexus status

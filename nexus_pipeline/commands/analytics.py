@@ -112,7 +112,7 @@ def checks(
     strict: Annotated[bool, typer.Option("--strict", help="A warning fails, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Show the newest result of each asset check; ends with 1 when one failed."""
+    """Show the newest result of each asset check; ends with 1 when one failed, or when none has ever run."""
     from nexus_pipeline.analytics.check_results import latest_results
     from nexus_pipeline.database.ready import ready_database
     from nexus_pipeline.processing.stack import dagster_home
@@ -133,3 +133,5 @@ def checks(
     names = [f"{each.check} ({each.status})" for each in found if each.status in bad]
     if names:
         raise Failure(f"{counted(len(names), 'check')}: {', '.join(names)}")
+    if all(each.at is None for each in found):
+        raise Failure("no check has ever run: nothing is known")

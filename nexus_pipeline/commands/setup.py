@@ -25,9 +25,13 @@ def migrate(
     yes: Annotated[bool, typer.Option("--yes", help="Agree that what the migrations hold is deleted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Bring the schema and pgmq up to date, or take migrations back."""
+    """Bring the schema and pgmq up to date, or take migrations back.
+
+    Lays out <NEXUS_HOME>/dagster as well, which serves as DAGSTER_HOME.
+    """
     from nexus_pipeline.database import migrations
     from nexus_pipeline.database.connection import server_conninfo
+    from nexus_pipeline.processing.stack import dagster_home
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
@@ -37,6 +41,7 @@ def migrate(
         conninfo = server_conninfo(settings)
         applied = migrations.migrate(conninfo)
         pgmq = migrations.update_pgmq(conninfo)
+        dagster_home(settings.home)
         if as_json:
             say_json({"applied": applied, "rolled_back": [], "pgmq": pgmq})
         else:
