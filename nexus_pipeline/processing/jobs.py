@@ -29,7 +29,7 @@ def process_trading_workflow() -> None:
     summary(plan().map(batch).collect())
 
 
-@dg.op(description="Deletes ended processing runs, with their events, from Dagster's storage.")
+@dg.op(description="Deletes ended processing runs from Dagster's storage, with their events and what they printed.")
 def purge(context: dg.OpExecutionContext) -> int:
     """How many runs were deleted: those that ended more than NEXUS_KEEP_RUNS_HOURS ago."""
     ended_before = datetime.now(UTC) - timedelta(hours=load_settings().keep_runs_hours)
@@ -41,7 +41,9 @@ def purge(context: dg.OpExecutionContext) -> int:
     purged = 0
     while records := context.instance.get_run_records(ended, limit=_PURGED_AT_ONCE, ascending=True):
         for record in records:
-            context.instance.delete_run(record.dagster_run.run_id)
+            run_id = record.dagster_run.run_id
+            context.instance.compute_log_manager.delete_logs(prefix=[run_id])
+            context.instance.delete_run(run_id)
         purged += len(records)
     context.add_output_metadata({"purged": purged, "ended_before": ended_before.isoformat()})
     return purged

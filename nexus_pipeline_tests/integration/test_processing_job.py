@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.storage.compute_log_manager import ComputeIOType
 
 from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import Connection, connect
@@ -319,6 +320,11 @@ def test_purging_deletes_ended_processing_runs_only_and_only_old_ones(
     }
     other = purge.execute_in_process(instance=instance).run_id
     executed = execute(instance).run_id
+    printed = instance.compute_log_manager
+    for run_id in (executed, other):
+        with printed.open_log_stream([run_id, "compute_logs", "a"], ComputeIOType.STDOUT) as stream:
+            assert stream is not None
+            stream.write("what it printed")
     with psycopg.connect(dagster_database, autocommit=True) as connection:
         connection.execute("UPDATE runs SET update_timestamp = %s", (datetime.now(UTC) - timedelta(hours=25),))
     young = execute(instance).run_id
@@ -329,3 +335,5 @@ def test_purging_deletes_ended_processing_runs_only_and_only_old_ones(
     with psycopg.connect(dagster_database, autocommit=True) as connection:
         assert one(connection, "SELECT count(*) FROM event_logs WHERE run_id = %s", executed) == 0
         assert one(connection, "SELECT count(*) FROM event_logs WHERE run_id = %s", young) > 0
+    assert not printed.get_log_data([executed, "compute_logs", "a"]).stdout
+    assert printed.get_log_data([other, "compute_logs", "a"]).stdout == b"what it printed"
