@@ -134,7 +134,7 @@ def test_a_run_claims_nothing_after_its_budget_of_seconds(instance: dg.DagsterIn
 
 
 def test_batch_size_comes_from_the_variable_where_the_config_names_none(
-    instance: dg.DagsterInstance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, connection: Connection, conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEXUS_BATCH_SIZE", "20")
     monkeypatch.setenv("NEXUS_BATCHES_PER_RUN", "2")
@@ -179,7 +179,7 @@ def test_config_out_of_range_is_refused(instance: dg.DagsterInstance, config: di
 
 
 def test_a_lease_that_runs_out_settles_nothing_and_the_message_is_done_once(
-    instance: dg.DagsterInstance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, connection: Connection, conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = send_signals(connection, 10)
     late: list[int] = []
@@ -215,14 +215,14 @@ def test_suspects_of_a_crash_are_processed_one_by_one_within_a_batch(
 
 
 @contextmanager
-def cut_off_while_settling(connection: Connection, times: int) -> Iterator[list[int]]:
+def cut_off_while_settling(connection: Connection, conninfo: str, times: int) -> Iterator[list[int]]:
     """Ends the sessions of workers that are settling, so many of them; the list is of their process ids."""
     make_settling_slow(connection, 0.5)
     ended: list[int] = []
     over = threading.Event()
 
     def cut() -> None:
-        with psycopg.connect(connection.info.dsn, autocommit=True) as own:
+        with psycopg.connect(conninfo, autocommit=True) as own:
             while len(ended) < times and not over.wait(0.05):
                 for (pid,) in own.execute(
                     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
@@ -242,11 +242,11 @@ def cut_off_while_settling(connection: Connection, times: int) -> Iterator[list[
 
 
 def test_a_run_whose_session_is_cut_goes_on_with_the_steps_retry_and_loses_nothing(
-    instance: dg.DagsterInstance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, connection: Connection, conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEXUS_LEASE_SECONDS", "2")
     ids = send_signals(connection, 40)
-    with cut_off_while_settling(connection, times=1) as ended:
+    with cut_off_while_settling(connection, conninfo, times=1) as ended:
         result = execute(instance, batch_size=20)
     assert result.success
     assert len(ended) == 1
