@@ -21,7 +21,7 @@ class BatchResult:
     retried: int = 0
     dead_lettered: int = 0
     fenced: int = 0
-    """Messages whose lease ran out before they were settled: another worker has them."""
+    """Messages whose lease ran out before they were settled: left alone, for whoever claims them next."""
     suspects: int = 0
     """Messages that were in a crash before, and were processed alone."""
     first_msg_id: int = 0
