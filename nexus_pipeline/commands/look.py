@@ -81,19 +81,25 @@ def status(
 
 
 def _status(connection: Connection, queue: str) -> dict[str, Any]:
-    """The ledger of a queue, its results and dead letters, as JSON values."""
+    """The ledger of a queue, its results and dead letters, and what is stale of the aggregates, as JSON values."""
     from dataclasses import asdict
 
     import psycopg
 
+    from nexus_pipeline.analytics.hours import WindowError
+    from nexus_pipeline.analytics.stale import stale_summary
     from nexus_pipeline.queues.dead_letters import count_by_class
     from nexus_pipeline.queues.ledger import ledger
     from nexus_pipeline.queues.names import RESULTS_QUEUE
+    from nexus_pipeline.settings import load_settings
 
     try:
         book = ledger(connection, queue)
+        stale = stale_summary(connection, load_settings().partitions_start, datetime.now(UTC))
     except psycopg.errors.UndefinedTable:
         raise Mistake(f"there is no queue {queue}") from None
+    except WindowError as error:
+        raise Mistake(str(error)) from None
     results = connection.execute("SELECT queue_length FROM pgmq.metrics(%s)", (RESULTS_QUEUE,)).fetchone()
     classes = count_by_class(connection)
     return {
@@ -103,6 +109,7 @@ def _status(connection: Connection, queue: str) -> dict[str, Any]:
         "results_waiting": results[0] if results is not None else 0,
         "dead_letters_waiting": sum(each.letters for each in classes),
         "dead_letters_by_class": {each.error_class: each.letters for each in classes},
+        "stale": {asset: asdict(behind) for asset, behind in stale.items()},
     }
 
 
@@ -120,10 +127,24 @@ def _status_table(found: dict[str, Any]) -> RenderableType:
         f"results waiting: {found['results_waiting']:,}",
         f"dead letters waiting: {found['dead_letters_waiting']:,}" + _classes(found["dead_letters_by_class"]),
     ]
+    lines += _stale_lines(found["stale"])
     proof = Text("the counts add up: ").append(
         *(("yes", "green") if found["adds_up"] else (f"NO, {_what_is_off(found)}", "bold red"))
     )
     return Group(Text(found["queue"], style="bold"), made, *(Text(line) for line in lines), proof)
+
+
+def _stale_lines(stale: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each table whose closed hours (days, for the report) are behind the executions."""
+    lines = []
+    for asset, behind in stale.items():
+        if behind["partitions"]:
+            oldest = f"{behind['oldest']:%Y-%m-%d %H:%M} UTC"
+            lines.append(f"stale: {counted(behind['partitions'], 'partition')} of {asset}, the oldest {oldest}")
+        if behind["before_first"]:
+            early = counted(behind["before_first"], "hour")
+            lines.append(f"never made: {early} of {asset} before NEXUS_PARTITIONS_START")
+    return lines or ["stale hours: none"]
 
 
 def _classes(by_class: dict[str, int]) -> str:

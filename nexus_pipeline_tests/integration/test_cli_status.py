@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
+from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
+from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.migrations import migration_names
 from nexus_pipeline.processing.demo_figures import figures
+from nexus_pipeline_tests.analytics_tools import execution
 from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
 from nexus_pipeline_tests.queue_tools import drain, must_claim, one, send, send_signals
 
@@ -23,6 +27,10 @@ def nexus(nexus_env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeyp
 
 def test_an_empty_queue_adds_up(nexus: Nexus) -> None:
     found = nexus("status", "--json").json
+    stale = found.pop("stale")
+    assert {asset: behind["partitions"] for asset, behind in stale.items()} == {
+        "hourly_signal_aggregates": 0, "hourly_workflow_metrics": 0, "workflow_metrics": 0, "daily_signal_report": 0,
+    }  # fmt: skip
     assert found == {
         "queue": "workflow_main_queue", "sent": 0, "waiting": 0, "leased": 0, "retrying": 0, "completed": 0,
         "dead_lettered": 0, "lost": 0, "doubled": 0, "unarchived": 0, "oldest_wait_s": None, "adds_up": True,
@@ -54,6 +62,26 @@ def test_a_lost_message_is_told_and_ends_with_1(nexus: Nexus, connection: Connec
     assert "the counts add up: NO, 1 lost" in ended.out
     assert ended.err.startswith("nexus: the counts of workflow_main_queue do not add up: 1 lost")
     assert '"adds_up": false' in nexus("status", "--json").out
+
+
+def test_hours_that_are_behind_are_counted_until_they_are_made(nexus: Nexus, connection: Connection) -> None:
+    assert "stale hours: none" in nexus("status").out
+    connection.execute("UPDATE nexus.followed_hours SET until = nexus.hour_of(now())")
+    days_ago = hour_of(datetime.now(UTC)) - 3 * DAY
+    for occurred in (days_ago, days_ago + 5 * HOUR, days_ago + 5 * HOUR, days_ago - 10_000 * DAY):
+        execution(connection, days_ago, occurred=occurred)
+    oldest = f"{days_ago:%Y-%m-%d %H:%M} UTC"
+    shown = nexus("status").out
+    assert f"stale: 2 partitions of hourly_signal_aggregates, the oldest {oldest}" in shown
+    assert f"stale: 1 partition of workflow_metrics, the oldest {oldest}" in shown
+    assert "never made: 1 hour of hourly_signal_aggregates before NEXUS_PARTITIONS_START" in shown
+    found = nexus("status", "--json").json["stale"]["hourly_signal_aggregates"]
+    assert (found["partitions"], found["before_first"]) == (2, 1)
+    for asset in (SIGNALS, HOURLY_METRICS, METRICS):
+        replace_window(connection, asset, Window(days_ago, days_ago + DAY))
+    shown = nexus("status").out
+    assert "stale:" not in shown
+    assert "never made: 1 hour of hourly_signal_aggregates" in shown
 
 
 def test_a_queue_that_is_not_there_is_a_mistake(nexus: Nexus) -> None:
