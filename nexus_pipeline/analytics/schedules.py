@@ -3,11 +3,15 @@
 from datetime import UTC
 
 import dagster as dg
+import psycopg
 
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.jobs import hourly_aggregates_job, pipeline_checks_job
 from nexus_pipeline.analytics.partitions import hour_key, hourly
 from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS
+from nexus_pipeline.analytics.stale import mark_closed_hours
+from nexus_pipeline.database.connection import first_line
+from nexus_pipeline.database.resources import NexusDatabase
 
 
 @dg.schedule(
@@ -18,12 +22,18 @@ from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS
     description="Materialises the hour that just closed. What is missed while the daemon is down, stale_hours_sensor "
     "makes up.",
 )
-def closed_hour_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def closed_hour_schedule(context: dg.ScheduleEvaluationContext, nexus: NexusDatabase) -> dg.RunRequest | dg.SkipReason:
     """The hour before the tick."""
     closed = hour_of(context.scheduled_execution_time.astimezone(UTC)) - HOUR
     key = hour_key(closed)
     if not hourly.has_partition_key(key):
         return dg.SkipReason(f"{key} lies before the first partition (NEXUS_PARTITIONS_START)")
+    # Before its run: marked after it by the sensor, the hour would be made twice.
+    try:
+        with nexus.connect() as connection:
+            mark_closed_hours(connection)
+    except (psycopg.OperationalError, dg.Failure) as error:
+        return dg.SkipReason(f"the database does not answer: {first_line(error)}; stale_hours_sensor makes {key}")
     return dg.RunRequest(partition_key=key, tags=KEEPING_UP_TAGS)
 
 

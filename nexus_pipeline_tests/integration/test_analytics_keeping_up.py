@@ -200,14 +200,23 @@ def test_days_whose_hours_changed_have_their_report_made_again(instance: dg.Dags
     assert seen == [("daily_signal_report_job", day_key(day), day_key(day), set())]
 
 
-def test_the_schedule_makes_the_hour_that_just_closed(instance: dg.DagsterInstance) -> None:
+def test_the_schedule_makes_the_hour_that_just_closed_and_the_sensor_does_not_make_it_again(
+    instance: dg.DagsterInstance, quiet: Connection
+) -> None:
     at = hour_of(datetime.now(UTC))
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+    quiet.execute("UPDATE nexus.followed_hours SET until = until - interval '1 hour'")
+    resources = {"nexus": NexusDatabase()}
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources=resources)
     request = closed_hour_schedule(context)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == hour_key(at - HOUR)
     assert request.run_key is None
-    long_ago = dg.build_schedule_context(instance=instance, scheduled_execution_time=at - 4000 * DAY)
+    job = defs.resolve_job_def("hourly_aggregates_job")
+    assert job.execute_in_process(instance=instance, tags={"dagster/partition": request.partition_key}).success
+    assert {name for name, *_ in asked(tick(instance))} <= {"workflow_metrics_job"}
+    long_ago = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=at - 4000 * DAY, resources=resources
+    )
     assert isinstance(closed_hour_schedule(long_ago), dg.SkipReason)
 
 

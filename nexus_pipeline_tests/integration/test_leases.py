@@ -134,6 +134,23 @@ def test_where_claims_begin_is_forgotten_by_a_transaction_that_is_rolled_back(co
     assert must_claim(connection, 2).msg_ids == ids[:2]
 
 
+def test_what_a_strategy_takes_while_it_settles_is_in_the_times(connection: Connection) -> None:
+    connection.execute(
+        "CREATE FUNCTION slow(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS"
+        ' $$BEGIN PERFORM pg_sleep(0.1); RETURN \'{"signal": "HOLD"}\'; END$$;'
+        "SELECT nexus.register_strategy('slow', '1.0', 'slow(jsonb)'::regprocedure)"
+    )
+    send(connection, [{"rsi": 25, "strategy": "slow"}, {"rsi": 25}, {"rsi": 25, "strategy": "slow"}])
+    assert drain(connection).completed == 3
+    took = connection.execute(
+        "SELECT e.processing_time_ms, extract(epoch FROM e.completed_at - e.started_at) * 1000,"
+        " (r.message ->> 'processing_time')::numeric FROM workflow_executions e"
+        " JOIN pgmq.q_workflow_results r ON r.message ->> 'execution_id' = e.id::text"
+    ).fetchall()
+    assert len(took) == 3
+    assert all(200 <= value < 5_000 for row in took for value in row)
+
+
 def test_settling_twice_changes_nothing(connection: Connection) -> None:
     raising_strategy(connection)
     ids = send(connection, [{"rsi": 25}, {"rsi": 101}, {"rsi": 25, "strategy": "raising"}])

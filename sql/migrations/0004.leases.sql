@@ -160,7 +160,6 @@ BEGIN
             settled_at timestamptz := clock_timestamp();
             settled_js jsonb := to_jsonb(settled_at);
             settled_ep numeric := extract(epoch FROM settled_at);
-            took_ms    numeric := round(extract(epoch FROM settled_at - claimed_at) * 1000, 3);
             -- UUIDs version 7 (RFC 9562, 6.2 method 2): time, random bits for the batch, and a counter with a random
             -- start. In the order of time, so that the primary key grows at its end; one random draw for the batch.
             seed       text := replace(gen_random_uuid()::text, '-', '');
@@ -232,15 +231,19 @@ BEGIN
                       ) p
                     OFFSET 0
                   ) j
+            ), finished AS MATERIALIZED (
+                -- When every message is decided: strategies take their time in between.
+                SELECT t.at, round(extract(epoch FROM t.at - claimed_at) * 1000, 3) AS took_ms
+                  FROM (SELECT clock_timestamp() AS at FROM (SELECT count(*) FROM decided) n OFFSET 0) t
             ), recorded AS (
                 INSERT INTO public.workflow_executions (
                     id, workflow_type, workflow_version, input_data, output_data, status, error_details,
                     processing_time_ms, created_at, started_at, completed_at, updated_at,
                     queue_name, msg_id, enqueued_at, attempt, symbol, occurred_at)
                 SELECT d.execution_id, 'trading_signal', d.version, coalesce(d.message, 'null'), d.output, d.outcome,
-                       d.error, round(took_ms), settled_at, claimed_at, settled_at, settled_at,
+                       d.error, round(f.took_ms), settled_at, claimed_at, f.at, f.at,
                        %3$L, d.msg_id, d.enqueued_at, d.attempt, d.symbol, d.occurred_at
-                  FROM decided d
+                  FROM decided d CROSS JOIN finished f
             ), parked AS (
                 -- Exponential backoff with full jitter: any moment up to the ceiling.
                 UPDATE pgmq.%1$I q
@@ -256,9 +259,9 @@ BEGIN
                            'execution_id', d.execution_id,
                            'original_msg_id', d.msg_id,
                            'result', d.output,
-                           'processing_time', took_ms,
-                           'processed_at', settled_js)
-                  FROM decided d
+                           'processing_time', f.took_ms,
+                           'processed_at', f.at)
+                  FROM decided d CROSS JOIN finished f
                  WHERE d.outcome = 'completed'
             ), dead AS (
                 INSERT INTO pgmq.q_workflow_errors (vt, message)

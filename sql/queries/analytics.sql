@@ -224,7 +224,8 @@ SELECT nexus.mark_closed_hours();
 
 -- name: reconcile_hourly_signal_aggregates(start, before)^
 -- The aggregates against the executions, counted anew and in one snapshot, so that nothing slips in between: an hour that
--- an execution changed since has a mark in the same snapshot, and is only behind. Counts, sums and ends of every row.
+-- an execution changed since has a mark in the same snapshot, and is only behind. Compared are the counts of each hour and
+-- symbol.
 WITH behind AS (
     SELECT DISTINCT m.start FROM nexus.stale_marks m
      WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before
@@ -297,7 +298,7 @@ SELECT count(*), coalesce(sum(c.truth), 0)::bigint, coalesce(sum(c.told), 0)::bi
   FROM compared c;
 
 -- name: reconcile_workflow_metrics(start, before)^
--- As above: the number of metrics and the sum of their values, by processing hour.
+-- As above: the number of metrics, by processing hour.
 WITH behind AS (
     SELECT DISTINCT m.start FROM nexus.stale_marks m
      WHERE m.asset = 'workflow_metrics' AND m.start >= :start AND m.start < :before
