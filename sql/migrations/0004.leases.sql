@@ -399,10 +399,17 @@ BEGIN
     IF timeout_seconds IS NULL OR timeout_seconds NOT BETWEEN 1 AND 43200 THEN
         RAISE EXCEPTION 'timeout_seconds: must be from 1 to 43200' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT * INTO lease FROM nexus.claim('workflow_main_queue', batch_size, NULL);
-    IF FOUND THEN
-        SELECT * INTO settled
-          FROM nexus.settle('workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at, locked => true);
+    -- The queue's own functions, by name: statements that stand still keep their plans.
+    SELECT * INTO lease FROM nexus.claim_workflow_main_queue(batch_size, NULL);
+    IF lease.msg_ids IS NOT NULL THEN
+        BEGIN
+            SELECT * INTO settled FROM nexus.settle_held_workflow_main_queue(
+                lease.msg_ids, lease.read_cts, lease.claimed_at, 5, 1, 300, NULL, true);
+        EXCEPTION WHEN OTHERS THEN
+            -- One by one, or raised again.
+            SELECT * INTO settled FROM nexus.settle(
+                'workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at, 5, 1, 300, locked => true);
+        END;
         good := settled.completed;
         bad := settled.retried + settled.dead_lettered;
     END IF;
