@@ -32,6 +32,7 @@ def chart_signals(hours: Sequence[HourOfDay]) -> str:
             axes.bar(range(len(hours)), values, bottom=bottom, color=colour, label=name, width=0.8)
             bottom = [low + value for low, value in zip(bottom, values, strict=True)]
         axes.set_ylabel("executions")
+        axes.yaxis.get_major_locator().set_params(integer=True)
     return svg[0]
 
 

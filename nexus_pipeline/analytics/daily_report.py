@@ -191,13 +191,16 @@ def _hour_table(hours: Sequence[HourOfDay]) -> tuple[list[str], list[list[str]]]
 
 
 def _shown(value: Any) -> str:
-    """A value for people: whole numbers with separators, others to three places at most."""
+    """A value for people: whole numbers with separators, others to six digits, as prices are quoted."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
     number = float(value)
-    return f"{int(number):,}" if number == int(number) else f"{number:,.3f}".rstrip("0").rstrip(".")
+    if number == int(number):
+        return f"{int(number):,}"
+    places = max(1, 6 - len(str(abs(int(number)))))
+    return f"{number:,.{places}f}".rstrip("0").rstrip(".")
 
 
 def _page(
