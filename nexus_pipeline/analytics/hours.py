@@ -25,9 +25,7 @@ class Window:
         for moment in (self.start, self.before):
             if moment.utcoffset() != timedelta(0) or moment != hour_of(moment):
                 raise WindowError(f"{moment.isoformat()} is no full hour in UTC")
-        if self.before == self.start:
-            raise WindowError(f"the range ends where it starts, at {self.start.isoformat()}: it has no hour")
-        if self.before < self.start:
+        if self.before <= self.start:
             raise WindowError(
                 f"the range ends at {self.before.isoformat()}, before it starts at {self.start.isoformat()}"
             )
