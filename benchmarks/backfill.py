@@ -21,7 +21,7 @@ from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, r
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.analytics_tools import differences
+from nexus_pipeline_tests.support.analytics import differences
 
 YEAR = (Path(__file__).parent / "year_of_executions.sql").read_text()
 HOURS = 8760

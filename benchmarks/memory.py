@@ -16,7 +16,7 @@ from benchmarks.pipeline import SEND
 from benchmarks.servers import fresh_home
 from nexus_pipeline.database.connection import connect
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.processing.stack import environment
+from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import depth
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings

@@ -16,7 +16,7 @@ import psutil
 from benchmarks.servers import fresh_home
 from nexus_pipeline.database.connection import Connection, connect, dagster_conninfo
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.processing.stack import Stack
+from nexus_pipeline.local.processes import Stack
 from nexus_pipeline.queues.ledger import depth, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nexus_pipeline.database import embedded
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.settings import Settings
 
 

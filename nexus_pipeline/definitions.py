@@ -9,7 +9,7 @@ from nexus_pipeline.analytics.checks import analytics_checks
 from nexus_pipeline.analytics.jobs import analytics_jobs
 from nexus_pipeline.analytics.schedules import analytics_schedules
 from nexus_pipeline.analytics.sensors import analytics_sensors
-from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.processing.assets import queue_assets
 from nexus_pipeline.processing.jobs import process_trading_workflow, purge_queue_runs
 from nexus_pipeline.processing.ops import MEMORY

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests import servers
+from nexus_pipeline_tests.support import servers
 
 _MARKED = ("integration", "acceptance")
 

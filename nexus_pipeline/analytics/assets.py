@@ -23,8 +23,8 @@ from nexus_pipeline.analytics.partitions import (
 )
 from nexus_pipeline.analytics.previews import numbers_of, preview_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.settings import load_settings
 
 GROUP = "analytics"

@@ -22,8 +22,8 @@ from nexus_pipeline.analytics.quality import (
 )
 from nexus_pipeline.analytics.stale import stale_partitions
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.settings import load_settings
 
 

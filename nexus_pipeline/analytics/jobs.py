@@ -11,7 +11,7 @@ from nexus_pipeline.analytics.checks import event_time_freshness, pipeline_check
 from nexus_pipeline.analytics.hours import Window, first_hour
 from nexus_pipeline.analytics.partitions import open_end, weekly
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, SIGNALS, replace_window
-from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.settings import load_settings
 
 # The work is done in PostgreSQL: a process for each step would wait for it no better.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from nexus_pipeline.analytics.hours import Window, hour_of
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 MOST_ERRORS = 0.01
 """Final executions that may fail, of all."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 _BARS = "▁▂▃▄▅▆▇█"
 

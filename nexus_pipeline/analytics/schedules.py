@@ -10,8 +10,8 @@ from nexus_pipeline.analytics.jobs import hourly_aggregates_job, pipeline_checks
 from nexus_pipeline.analytics.partitions import hour_key, hourly
 from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS
 from nexus_pipeline.analytics.stale import mark_closed_hours
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import first_line
-from nexus_pipeline.database.resources import NexusDatabase
 
 
 @dg.schedule(

@@ -12,8 +12,8 @@ from nexus_pipeline.analytics.jobs import daily_signal_report_job, hourly_aggreg
 from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of, window_of_tags
 from nexus_pipeline.analytics.stale import Range, mark_closed_hours, ranges_to_make, stale_partitions
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection, first_line
-from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.settings import load_settings
 
 KEEPING_UP_TAGS = {"nexus/keeps_up": "hours", "dagster/max_runtime": "3600"}

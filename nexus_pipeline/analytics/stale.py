@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from nexus_pipeline.analytics.hours import DAY, HOUR, first_hour, hour_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 HOURLY = (SIGNALS, HOURLY_METRICS, METRICS)
 # Hours that one run makes up at most: a month. The newest come first, so nobody waits long for them.

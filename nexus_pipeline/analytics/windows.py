@@ -10,7 +10,7 @@ from typing import Any
 
 from nexus_pipeline.analytics.hours import Window
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 SIGNALS = "hourly_signal_aggregates"
 HOURLY_METRICS = "hourly_workflow_metrics"

@@ -9,7 +9,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
-from nexus_pipeline.database import embedded
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -12,8 +12,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.database.connection import Connection, DatabaseError, connect, first_line, place
-from nexus_pipeline.database.pgmq_install import ensure_pgmq
-from nexus_pipeline.database.sql_files import queries, sql_folder
+from nexus_pipeline.database.pgmq import ensure_pgmq
+from nexus_pipeline.database.statements import queries, sql_folder
 
 OLDEST_SERVER = 150000
 # One number for all who migrate this database: "nexus" in ASCII.

@@ -9,8 +9,8 @@ import dagster as dg
 import psycopg
 from pydantic import Field
 
-from nexus_pipeline.database.resources import NexusDatabase
-from nexus_pipeline.processing.drain import BatchResult, process_batch
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
+from nexus_pipeline.processing.batch import BatchResult, process_batch
 from nexus_pipeline.processing.summary import summarise
 from nexus_pipeline.queues.leases import RetryPolicy
 from nexus_pipeline.queues.ledger import depth

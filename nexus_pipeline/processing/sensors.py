@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import psycopg
 
-from nexus_pipeline.database.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.processing.jobs import GRACE_SECONDS, QUEUE_TAG, process_trading_workflow
 from nexus_pipeline.queues.ledger import Depth, depth
 from nexus_pipeline.queues.names import MAIN_QUEUE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nexus_pipeline.processing.drain import BatchResult
+from nexus_pipeline.processing.batch import BatchResult
 
 
 def summarise(results: Sequence[BatchResult]) -> dict[str, int | float]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline_tests.command_tools import PROJECT
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template
-from nexus_pipeline_tests.queue_tools import one
+from nexus_pipeline_tests.support.commands import PROJECT
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template
+from nexus_pipeline_tests.support.queues import one
 
 __all__ = ["dagster_database", "dagster_template"]
 

@@ -13,8 +13,8 @@ import pytest
 
 from nexus_pipeline.database.connection import connect, server_conninfo
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.command_tools import DAGSTER, JOB, NEXUS, PROJECT, environment, home, nexus_json, run
-from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced
+from nexus_pipeline_tests.support.commands import DAGSTER, JOB, NEXUS, PROJECT, environment, home, nexus_json, run
+from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced
 
 __all__ = ["home"]
 

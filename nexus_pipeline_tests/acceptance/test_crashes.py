@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from nexus_pipeline.database.connection import connect, dagster_conninfo
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.command_tools import home, runs_listed
-from nexus_pipeline_tests.pipeline_tools import (
+from nexus_pipeline_tests.support.commands import home, runs_listed
+from nexus_pipeline_tests.support.pipeline import (
     Sender,
     assert_every_message_has_one_outcome,
     pipeline,
@@ -22,7 +22,7 @@ from nexus_pipeline_tests.pipeline_tools import (
     wait_until_drained,
     wait_until_no_run_seems_at_work,
 )
-from nexus_pipeline_tests.queue_tools import one
+from nexus_pipeline_tests.support.queues import one
 
 __all__ = ["home", "server"]
 

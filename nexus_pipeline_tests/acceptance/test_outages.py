@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from nexus_pipeline.database import embedded
-from nexus_pipeline_tests.command_tools import home, wait_until
-from nexus_pipeline_tests.pipeline_tools import (
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline_tests.support.commands import home, wait_until
+from nexus_pipeline_tests.support.pipeline import (
     Sender,
     assert_every_message_has_one_outcome,
     pipeline,

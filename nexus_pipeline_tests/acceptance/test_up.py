@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import connect, server_conninfo
-from nexus_pipeline.processing import running
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.local import running
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.command_tools import (
+from nexus_pipeline_tests.support.commands import (
     DAGSTER,
     NEXUS,
     STARTS_WITHIN_SECONDS,

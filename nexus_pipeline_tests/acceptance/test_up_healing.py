@@ -7,9 +7,9 @@ import signal
 import socket
 from pathlib import Path
 
-from nexus_pipeline.database import embedded
-from nexus_pipeline.processing import running
-from nexus_pipeline_tests.command_tools import (
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.local import running
+from nexus_pipeline_tests.support.commands import (
     STARTS_WITHIN_SECONDS,
     answers,
     background,

@@ -15,8 +15,8 @@ from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
-from nexus_pipeline_tests.analytics_tools import ALL, differences, execution, hour, stale
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, failures, instance
+from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, stale
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, failures, instance
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

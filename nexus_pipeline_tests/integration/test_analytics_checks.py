@@ -15,9 +15,9 @@ from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, r
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.queues.dead_letters import act
-from nexus_pipeline_tests.analytics_tools import ALL, execution, window
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
-from nexus_pipeline_tests.queue_tools import drain, put, send
+from nexus_pipeline_tests.support.analytics import ALL, execution, window
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.support.queues import drain, put, send
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

@@ -18,9 +18,9 @@ from nexus_pipeline.analytics.report import hours_report
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.analytics_tools import differences, execution
-from nexus_pipeline_tests.command_tools import PROJECT
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.support.analytics import differences, execution
+from nexus_pipeline_tests.support.commands import PROJECT
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

@@ -13,13 +13,13 @@ from nexus_pipeline.analytics.partitions import RANGE_END_TAG, RANGE_START_TAG, 
 from nexus_pipeline.analytics.schedules import closed_hour_schedule
 from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS, MOST_RUNS, stale_hours_sensor
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.storage import sqlalchemy_url
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.dagster_events import NexusEventLogStorage
-from nexus_pipeline.database.dagster_storage import sqlalchemy_url
-from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.definitions import defs
-from nexus_pipeline_tests.analytics_tools import ALL, differences, execution
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.support.analytics import ALL, differences, execution
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 
@@ -178,7 +178,7 @@ def test_how_many_hours_are_stale_is_observed_once_when_it_changes(
 
 
 def test_without_a_database_the_sensor_says_so(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nexus_pipeline_tests.dagster_tools import forget_pools
+    from nexus_pipeline_tests.support.dagster import forget_pools
 
     forget_pools()
     monkeypatch.setenv("NEXUS_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")

@@ -16,8 +16,8 @@ from nexus_pipeline.analytics.stale import mark_closed_hours, stale_partitions, 
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, replace_window, replacing
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.dead_letters import act
-from nexus_pipeline_tests.analytics_tools import ALL, differences, execution, hour, hours_from, stale, window
-from nexus_pipeline_tests.queue_tools import drain, let_leases_end, one, send
+from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, hours_from, stale, window
+from nexus_pipeline_tests.support.queues import drain, let_leases_end, one, send
 
 ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
 FAILS_TWICE = """
@@ -310,7 +310,7 @@ def server_connection(server_url: str, template_database: str):
     """One database for all examples of a property: making one for each takes longer than the example."""
     from uuid import uuid4
 
-    from nexus_pipeline_tests import servers
+    from nexus_pipeline_tests.support import servers
 
     name = f"nexus_property_{uuid4().hex[:12]}"
     with (

@@ -14,10 +14,10 @@ from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUM
 from nexus_pipeline.analytics.hours import HOUR, Window
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
-from nexus_pipeline_tests.analytics_tools import ALL, differences, execution, hour, stale, window
-from nexus_pipeline_tests.command_tools import PROJECT
-from nexus_pipeline_tests.queue_tools import one
+from nexus_pipeline.database.statements import queries
+from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, stale, window
+from nexus_pipeline_tests.support.commands import PROJECT
+from nexus_pipeline_tests.support.queues import one
 
 ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
 YEAR = (PROJECT / "benchmarks" / "year_of_executions.sql").read_text()

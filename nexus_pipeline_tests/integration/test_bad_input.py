@@ -7,7 +7,7 @@ import pytest
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.leases import RetryPolicy, settle
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     assert_each_has_one_outcome,
     balanced,
     errors_of,

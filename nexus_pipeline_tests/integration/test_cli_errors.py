@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
-from nexus_pipeline_tests.queue_tools import balanced, drain, one, put, send
+from nexus_pipeline_tests.support.cli import Nexus, nexus_in
+from nexus_pipeline_tests.support.queues import balanced, drain, one, put, send
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
-from nexus_pipeline_tests.queue_tools import balanced, drain, one
+from nexus_pipeline_tests.support.cli import Nexus, nexus_in
+from nexus_pipeline_tests.support.queues import balanced, drain, one
 
 
 @pytest.fixture

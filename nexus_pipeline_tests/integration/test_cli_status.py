@@ -13,10 +13,10 @@ from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.migrations import migration_names
-from nexus_pipeline.processing.demo_figures import figures
-from nexus_pipeline_tests.analytics_tools import execution
-from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
-from nexus_pipeline_tests.queue_tools import drain, must_claim, one, send, send_signals
+from nexus_pipeline.demo.figures import figures
+from nexus_pipeline_tests.support.analytics import execution
+from nexus_pipeline_tests.support.cli import Nexus, nexus_in
+from nexus_pipeline_tests.support.queues import drain, must_claim, one, send, send_signals
 
 
 @pytest.fixture

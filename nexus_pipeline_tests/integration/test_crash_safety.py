@@ -17,14 +17,14 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import Connection, DatabaseError, connect
 from nexus_pipeline.database.migrations import migrate
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.queues.leases import RetryPolicy
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     assert_each_has_one_outcome,
     balanced,
     drain,
@@ -34,7 +34,7 @@ from nexus_pipeline_tests.queue_tools import (
     send,
     send_signals,
 )
-from nexus_pipeline_tests.servers import embedded_server
+from nexus_pipeline_tests.support.servers import embedded_server
 
 PATIENT = RetryPolicy(max_attempts=8, base_seconds=0.001, max_seconds=0.001)
 LEASE_SECONDS = 1

@@ -16,15 +16,15 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from nexus_pipeline.database import embedded
+from nexus_pipeline.dagster_instance.storage import NexusStorage, sqlalchemy_url
 from nexus_pipeline.database.connection import Connection, DatabaseError, dagster_conninfo
-from nexus_pipeline.database.dagster_storage import NexusStorage, sqlalchemy_url
 from nexus_pipeline.definitions import defs
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.command_tools import wait_until
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, forget_pools, instance
-from nexus_pipeline_tests.queue_tools import one
-from nexus_pipeline_tests.servers import database_url, embedded_server, role_url, temporary_database
+from nexus_pipeline_tests.support.commands import wait_until
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, forget_pools, instance
+from nexus_pipeline_tests.support.queues import one
+from nexus_pipeline_tests.support.servers import database_url, embedded_server, role_url, temporary_database
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

@@ -11,7 +11,7 @@ from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.dead_letters import Acted, act, actions_of, count_by_class, list_letters, show_letter
 from nexus_pipeline.queues.leases import RetryPolicy
 from nexus_pipeline.queues.names import ERRORS_QUEUE
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     assert_each_has_one_outcome,
     balanced,
     drain,

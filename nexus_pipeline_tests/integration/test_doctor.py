@@ -15,9 +15,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.doctor import Finding, examine, package_faults
+from nexus_pipeline.local.doctor import Finding, examine, package_faults
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.cli_tools import Nexus, nexus_in
+from nexus_pipeline_tests.support.cli import Nexus, nexus_in
 
 
 @pytest.fixture

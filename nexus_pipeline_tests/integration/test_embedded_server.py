@@ -15,11 +15,12 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database import embedded, embedded_access
-from nexus_pipeline.database.embedded import EmbeddedServerError
-from nexus_pipeline_tests import embedded_tools
-from nexus_pipeline_tests.command_tools import wait_until
-from nexus_pipeline_tests.embedded_tools import PROJECT, START, end, kill_hard, one_line, started, starter, value
+from nexus_pipeline.embedded import embedded_access
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.embedded.server import EmbeddedServerError
+from nexus_pipeline_tests.support import embedded as embedded_tools
+from nexus_pipeline_tests.support.commands import wait_until
+from nexus_pipeline_tests.support.embedded import PROJECT, START, end, kill_hard, one_line, started, starter, value
 
 pytestmark = pytest.mark.integration
 folder, home = embedded_tools.folder, embedded_tools.home  # fixtures

@@ -16,10 +16,11 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database import embedded, embedded_access, embedded_files
-from nexus_pipeline.database.embedded import EmbeddedServerError, ServerInfo
-from nexus_pipeline_tests import embedded_tools
-from nexus_pipeline_tests.embedded_tools import PROJECT, one_line, started, starter, value
+from nexus_pipeline.embedded import embedded_access, embedded_files
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.embedded.server import EmbeddedServerError, ServerInfo
+from nexus_pipeline_tests.support import embedded as embedded_tools
+from nexus_pipeline_tests.support.embedded import PROJECT, one_line, started, starter, value
 
 pytestmark = pytest.mark.integration
 folder, home = embedded_tools.folder, embedded_tools.home  # fixtures

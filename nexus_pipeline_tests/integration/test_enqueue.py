@@ -12,7 +12,7 @@ import pytest
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.names import MAIN_QUEUE, QueueNameError
 from nexus_pipeline.queues.sending import Sent, enqueue
-from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced, drain, one
+from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced, drain, one
 
 
 def event(event_id: object, rsi: float = 25, source: str | None = "bars") -> str:

@@ -11,7 +11,7 @@ import pytest
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, release, settle
 from nexus_pipeline.queues.names import MAIN_QUEUE
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     SOON,
     assert_each_has_one_outcome,
     balanced,

@@ -13,7 +13,7 @@ from nexus_pipeline.queues.leases import Lease, RetryPolicy, claim, release, set
 from nexus_pipeline.queues.ledger import depth, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     balanced,
     drain,
     let_leases_end,

@@ -6,9 +6,9 @@ from pgmq.install import get_embedded_install_sql, get_embedded_sql_version
 
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.migrations import migrate, migration_names, update_pgmq
-from nexus_pipeline.database.pgmq_install import Pgmq, ensure_pgmq
+from nexus_pipeline.database.pgmq import Pgmq, ensure_pgmq
 from nexus_pipeline.queues.leases import RetryPolicy, settle
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     assert_each_has_one_outcome,
     balanced,
     drain,

@@ -13,18 +13,18 @@ import psycopg
 import pytest
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.database.ready import shared_pool
 from nexus_pipeline.definitions import defs
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.processing import drain as draining
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, settle
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import load_settings
-from nexus_pipeline_tests.command_tools import wait_until
-from nexus_pipeline_tests.dagster_tools import (
+from nexus_pipeline_tests.support.commands import wait_until
+from nexus_pipeline_tests.support.dagster import (
     dagster_database,
     dagster_template,
     execute,
@@ -33,7 +33,7 @@ from nexus_pipeline_tests.dagster_tools import (
     step_metadata,
     tries_again,
 )
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     SOON,
     assert_each_has_one_outcome,
     balanced,
@@ -43,7 +43,7 @@ from nexus_pipeline_tests.queue_tools import (
     put,
     send_signals,
 )
-from nexus_pipeline_tests.servers import embedded_server
+from nexus_pipeline_tests.support.servers import embedded_server
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

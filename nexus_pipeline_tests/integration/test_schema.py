@@ -27,8 +27,8 @@ from nexus_pipeline.database.connection import (
 from nexus_pipeline.database.migrations import migrate, migration_names, rollback, schema_state, update_pgmq
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.settings import Settings
-from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced, drain, one, send_signals
-from nexus_pipeline_tests.servers import role_url, temporary_database
+from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced, drain, one, send_signals
+from nexus_pipeline_tests.support.servers import role_url, temporary_database
 
 GATE = 4711
 TEN_THAT_MIGRATE_WHEN_THE_GATE_OPENS = """

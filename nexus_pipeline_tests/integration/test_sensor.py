@@ -9,14 +9,14 @@ import dagster as dg
 import psycopg
 import pytest
 
+from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.resources import NexusDatabase
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.processing.jobs import QUEUE_TAG
 from nexus_pipeline.processing.sensors import workflow_main_queue_sensor
 from nexus_pipeline.queues.names import MAIN_QUEUE
-from nexus_pipeline_tests.dagster_tools import dagster_database, dagster_template, instance
-from nexus_pipeline_tests.queue_tools import balanced, must_claim, one, send_signals
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.support.queues import balanced, must_claim, one, send_signals
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
 

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import sql_folder
+from nexus_pipeline.database.statements import sql_folder
 from nexus_pipeline.queues.leases import RetryPolicy, claim, settle
 from nexus_pipeline.queues.names import MAIN_QUEUE
-from nexus_pipeline_tests.queue_tools import (
+from nexus_pipeline_tests.support.queues import (
     assert_each_has_one_outcome,
     balanced,
     drain,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nexus_pipeline_tests.cli_tools import Nexus
+from nexus_pipeline_tests.support.cli import Nexus
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_pipeline.ingress.candles import (
+from nexus_pipeline.demo.candles import (
     BAR,
     WEEK,
     Candle,
@@ -66,7 +66,7 @@ def test_the_real_candles_are_in_utc(eurusd: list[Candle]) -> None:
 
 def test_the_package_is_read_without_importing_it() -> None:
     code = (
-        "import sys; from nexus_pipeline.ingress.candles import eurusd_hourly; eurusd_hourly();"
+        "import sys; from nexus_pipeline.demo.candles import eurusd_hourly; eurusd_hourly();"
         "sys.exit('gym_anytrading' in sys.modules or 'pandas' in sys.modules or 'talib' in sys.modules)"
     )
     root = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from nexus_pipeline import cli
-from nexus_pipeline.commands.look import parse_since
-from nexus_pipeline.commands.output import Mistake
-from nexus_pipeline_tests.cli_tools import Nexus
+from nexus_pipeline.cli import app as cli
+from nexus_pipeline.cli.look import parse_since
+from nexus_pipeline.cli.output import Mistake
+from nexus_pipeline_tests.support.cli import Nexus
 
 ID = "019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d"
 
@@ -56,7 +56,7 @@ def test_all_verbs_of_the_contract_are_there() -> None:
 
 def test_help_loads_no_heavy_library() -> None:
     code = (
-        "import sys; from nexus_pipeline import cli\n"
+        "import sys; from nexus_pipeline.cli import app as cli\n"
         "assert cli.run_command(['--help']) == 0\n"
         "heavy = {'dagster', 'psycopg', 'pydantic', 'numpy', 'sqlalchemy', 'psutil'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or None)"

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nexus_pipeline.processing import demo_report
+from nexus_pipeline.demo import report as demo_report
 
 
 def demo_report_of(days: int) -> dict[str, object]:

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from nexus_pipeline.commands.output import safe, to_json
+from nexus_pipeline.cli.output import safe, to_json
 
 
 def test_json_output_keeps_every_digit_and_is_ascii() -> None:

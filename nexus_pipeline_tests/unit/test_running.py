@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nexus_pipeline.processing import running
-from nexus_pipeline_tests.cli_tools import Nexus
+from nexus_pipeline.local import running
+from nexus_pipeline_tests.support.cli import Nexus
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_pipeline.processing.drain import BatchResult
+from nexus_pipeline.processing.batch import BatchResult
 from nexus_pipeline.processing.summary import summarise
 
 NAMES = {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nexus_pipeline.commands.output import Failure, Mistake, console, counted, database, note, say, say_json, table
+from nexus_pipeline.cli.output import Failure, Mistake, console, counted, database, note, say, say_json, table
 
 _MOST_HOURS = 24 * 366
 
@@ -44,8 +44,8 @@ def backfill(
     from nexus_pipeline.analytics.backfill import BackfillError, run_backfill, window_of_arguments
     from nexus_pipeline.analytics.hours import WindowError
     from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+    from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database.ready import ready_database
-    from nexus_pipeline.processing.stack import dagster_home
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
@@ -114,8 +114,8 @@ def checks(
 ) -> None:
     """Show the newest result of each asset check; ends with 1 when one failed, or when none has ever run."""
     from nexus_pipeline.analytics.check_results import latest_results
+    from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database.ready import ready_database
-    from nexus_pipeline.processing.stack import dagster_home
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.commands.output import Failure, Mistake, counted, safe, say, say_json
+from nexus_pipeline.cli.output import Failure, Mistake, counted, safe, say, say_json
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +29,9 @@ def migrate(
 
     Lays out <NEXUS_HOME>/dagster as well, which serves as DAGSTER_HOME.
     """
+    from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database import migrations
     from nexus_pipeline.database.connection import server_conninfo
-    from nexus_pipeline.processing.stack import dagster_home
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
@@ -71,9 +71,9 @@ def doctor(
 
     Starts, makes and changes nothing. Ends with 1 when a check fails; warnings are no failure.
     """
-    from nexus_pipeline.commands.output import console, table
-    from nexus_pipeline.database.doctor import FAIL, WARN, examine
-    from nexus_pipeline.processing import running
+    from nexus_pipeline.cli.output import console, table
+    from nexus_pipeline.local import running
+    from nexus_pipeline.local.doctor import FAIL, WARN, examine
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()

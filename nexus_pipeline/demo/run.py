@@ -15,14 +15,15 @@ from rich.progress import Progress
 
 from nexus_pipeline.analytics.backfill import BackfillError, run_backfill
 from nexus_pipeline.analytics.hours import HOUR, Window, WindowError, first_hour, hour_of
+from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.database.sql_files import queries
-from nexus_pipeline.ingress.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
-from nexus_pipeline.processing import up
-from nexus_pipeline.processing.demo_figures import figures
-from nexus_pipeline.processing.demo_report import render
-from nexus_pipeline.processing.stack import dagster_home, environment
+from nexus_pipeline.database.statements import queries
+from nexus_pipeline.demo.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
+from nexus_pipeline.demo.figures import figures
+from nexus_pipeline.demo.report import render
+from nexus_pipeline.local import up
+from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue

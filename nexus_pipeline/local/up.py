@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import dagster_conninfo
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.processing.stack import Stack, StackError, environment
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.local.processes import Stack, StackError, environment
 from nexus_pipeline.settings import Settings
 
 

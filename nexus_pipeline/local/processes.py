@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,10 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from nexus_pipeline.processing import running
+from nexus_pipeline.dagster_instance.home import dagster_home
+from nexus_pipeline.local import running
 
-_INSTALLED = Path(__file__).parent.parent / "dagster.yaml"
-_CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
 # A Unix socket's path may have 107 bytes.
 _LONGEST_SOCKET_PATH = 100
 _RESTARTS_AT_MOST = 5
@@ -36,15 +34,6 @@ _STABLE_SECONDS = 120
 
 class StackError(RuntimeError):
     """A process did not come up; the text is one line, with what its log says last."""
-
-
-def dagster_home(home: Path) -> Path:
-    """`<home>/dagster`, private, with the instance's configuration as this version of the code has it."""
-    folder = home.resolve() / "dagster"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    shutil.copyfile(_INSTALLED if _INSTALLED.is_file() else _CHECKOUT, folder / "dagster.yaml")
-    return folder
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from nexus_pipeline.commands.output import (
+from nexus_pipeline.cli.output import (
     Failure,
     Mistake,
     console,
@@ -193,7 +193,7 @@ def executions(
         if given or as_json or limit != 20:
             raise Mistake("options of the list do not go before `show`: nexus executions show ID [--json]")
         return
-    from nexus_pipeline.processing.executions import SIGNALS, STATUSES, list_executions
+    from nexus_pipeline.executions import SIGNALS, STATUSES, list_executions
 
     status = _one_of(status.lower() if status else status, STATUSES, "--status")
     signal = _one_of(signal.upper() if signal else signal, SIGNALS, "--signal")
@@ -227,7 +227,7 @@ def show_execution(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show one execution whole: what came in, what was decided or why it failed."""
-    from nexus_pipeline.processing.executions import one_execution
+    from nexus_pipeline.executions import one_execution
 
     try:
         wanted = UUID(execution_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 SOURCE = "demo"
 

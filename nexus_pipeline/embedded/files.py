@@ -12,7 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from nexus_pipeline.database.embedded_access import Account, EmbeddedServerError
+from nexus_pipeline.embedded.accounts import Account, EmbeddedServerError
 
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 _DEFAULT_VERSION = 18

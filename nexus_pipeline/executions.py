@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
 
 STATUSES: Final = ("completed", "retrying", "error", "pending", "processing")
 """What `status` may be: see sql/migrations/0002.executions.sql."""

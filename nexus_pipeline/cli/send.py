@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_pipeline.commands.output import (
+from nexus_pipeline.cli.output import (
     Failure,
     Interrupted,
     Mistake,

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.commands import analytics, errors, look, run, send, setup
-from nexus_pipeline.commands.output import Failure, Interrupted, Mistake, note, safe
+from nexus_pipeline.cli import analytics, errors, look, run, send, setup
+from nexus_pipeline.cli.output import Failure, Interrupted, Mistake, note, safe
 
 # The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -111,7 +111,7 @@ def _foreseen(error: Exception) -> str | None:
     import psycopg
 
     from nexus_pipeline.database.connection import DatabaseError, first_line
-    from nexus_pipeline.database.embedded import EmbeddedServerError
+    from nexus_pipeline.embedded.server import EmbeddedServerError
     from nexus_pipeline.queues.names import QueueNameError
     from nexus_pipeline.settings import SettingsError
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.commands.output import note, say, say_json
+from nexus_pipeline.cli.output import note, say, say_json
 
 _AND_THE_REST_SECONDS = 30
 
@@ -27,7 +27,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Leave everything running and return.")] = False,
 ) -> None:
     """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after what is in flight."""
-    from nexus_pipeline.processing import up as processing
+    from nexus_pipeline.local import up as processing
     from nexus_pipeline.settings import load_settings
 
     raise typer.Exit(processing.run(load_settings(), port, detach))
@@ -40,7 +40,7 @@ def demo(
     ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running afterwards.")] = False,
 ) -> None:
     """Run real EURUSD candles through the queue and the job, and show what came out."""
-    from nexus_pipeline.processing import demo as processing
+    from nexus_pipeline.demo import run as processing
     from nexus_pipeline.settings import load_settings
 
     raise typer.Exit(processing.run(load_settings(), as_json, ui))
@@ -53,8 +53,8 @@ def down(
 
     Data is kept. A server that NEXUS_DATABASE_URL names is left alone.
     """
-    from nexus_pipeline.database import embedded
-    from nexus_pipeline.processing import running
+    from nexus_pipeline.embedded import server as embedded
+    from nexus_pipeline.local import running
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()

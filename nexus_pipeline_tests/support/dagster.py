@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy
 from psycopg_pool import ConnectionPool
 
-from nexus_pipeline.database import dagster_storage
+from nexus_pipeline.dagster_instance import storage as dagster_storage
 from nexus_pipeline.database.ready import shared_pool
 from nexus_pipeline.definitions import defs
-from nexus_pipeline_tests import servers
-from nexus_pipeline_tests.command_tools import PROJECT
+from nexus_pipeline_tests.support import servers
+from nexus_pipeline_tests.support.commands import PROJECT
 
 
 @pytest.fixture(scope="session")

@@ -17,14 +17,14 @@ import psycopg
 import pytest
 
 import nexus_pipeline
-from nexus_pipeline.database import embedded
-from nexus_pipeline.database.embedded import EmbeddedServerError, ServerInfo
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.embedded.server import EmbeddedServerError, ServerInfo
 
 PROJECT = Path(nexus_pipeline.__file__).resolve().parents[1]
 START = """
 import sys
 from pathlib import Path
-from nexus_pipeline.database import embedded
+from nexus_pipeline.embedded import server as embedded
 print(embedded.start(Path(sys.argv[1])).pid, flush=True)
 """
 

@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 import nexus_pipeline
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import connect
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.processing import running
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.local import running
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings

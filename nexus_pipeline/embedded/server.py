@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from nexus_pipeline.database import embedded_access as access
-from nexus_pipeline.database import embedded_files as files
-from nexus_pipeline.database.embedded_access import Account, EmbeddedServerError
+from nexus_pipeline.embedded import accounts as access
+from nexus_pipeline.embedded import files
+from nexus_pipeline.embedded.accounts import Account, EmbeddedServerError
 
 if TYPE_CHECKING:
     import psutil

@@ -19,7 +19,6 @@ from typing import Final, Literal
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from nexus_pipeline.database import embedded, embedded_files
 from nexus_pipeline.database.connection import (
     EMBEDDED_DAGSTER_DATABASE,
     EMBEDDED_DATABASE,
@@ -30,9 +29,11 @@ from nexus_pipeline.database.connection import (
     place,
     server_conninfo,
 )
-from nexus_pipeline.database.embedded_access import EmbeddedServerError, trusted
 from nexus_pipeline.database.migrations import OLDEST_SERVER, schema_state
-from nexus_pipeline.database.sql_files import queries
+from nexus_pipeline.database.statements import queries
+from nexus_pipeline.embedded import files as embedded_files
+from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.embedded.accounts import EmbeddedServerError, trusted
 from nexus_pipeline.settings import Settings
 
 OK: Final = "ok"

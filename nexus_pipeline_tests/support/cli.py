@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nexus_pipeline import cli
+from nexus_pipeline.cli import app as cli
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import psycopg
 from psycopg import sql
 
-from nexus_pipeline.database import embedded
+from nexus_pipeline.embedded import server as embedded
 
 KINDS = ("embedded", "embedded16", "container")
 

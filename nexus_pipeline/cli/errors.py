@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nexus_pipeline.commands.output import (
+from nexus_pipeline.cli.output import (
     Failure,
     Mistake,
     console,

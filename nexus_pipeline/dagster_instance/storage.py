@@ -21,8 +21,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from psycopg.conninfo import conninfo_to_dict
 
+from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
 from nexus_pipeline.database.connection import DatabaseError, connect, dagster_conninfo
-from nexus_pipeline.database.dagster_events import NexusEventLogStorage
 from nexus_pipeline.settings import Settings, load_settings
 
 # Dagster reads it at each event. Events that come in numbers (one a partition) are then one statement for 200.

@@ -12,13 +12,13 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database import embedded
 from nexus_pipeline.database.connection import DatabaseError, connect
 from nexus_pipeline.database.migrations import migrate
+from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.queues.ledger import Ledger, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
-from nexus_pipeline_tests.command_tools import (
+from nexus_pipeline_tests.support.commands import (
     NEXUS,
     Background,
     background,
@@ -28,8 +28,8 @@ from nexus_pipeline_tests.command_tools import (
     runs_listed,
     wait_until,
 )
-from nexus_pipeline_tests.queue_tools import assert_each_has_one_outcome, balanced
-from nexus_pipeline_tests.servers import embedded_server
+from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced
+from nexus_pipeline_tests.support.servers import embedded_server
 
 PER_SECOND = 200
 

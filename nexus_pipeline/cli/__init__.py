@@ -1,0 +1,1 @@
+"""The `nexus` command: one file for each verb or group of verbs."""

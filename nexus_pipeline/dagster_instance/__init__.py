@@ -1,0 +1,1 @@
+"""The only room that knows the inside of Dagster: storage, events, resources, home."""

@@ -1,0 +1,18 @@
+"""`<NEXUS_HOME>/dagster`: the folder that serves as DAGSTER_HOME."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+_INSTALLED = Path(__file__).parent.parent / "dagster.yaml"
+_CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
+
+
+def dagster_home(home: Path) -> Path:
+    """`<home>/dagster`, private, with the instance's configuration as this version of the code has it."""
+    folder = home.resolve() / "dagster"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    shutil.copyfile(_INSTALLED if _INSTALLED.is_file() else _CHECKOUT, folder / "dagster.yaml")
+    return folder

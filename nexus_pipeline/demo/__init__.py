@@ -1,0 +1,1 @@
+"""Real candles through everything, on one screen."""

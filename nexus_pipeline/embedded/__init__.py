@@ -1,0 +1,1 @@
+"""A PostgreSQL server out of a wheel: the server, its data folder, and the accounts that may enter."""

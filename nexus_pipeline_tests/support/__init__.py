@@ -1,0 +1,1 @@
+"""What the tests share: servers, databases, processes, and helpers for each room."""
