@@ -16,7 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.embedded import embedded_access, embedded_files
+from nexus_pipeline.embedded import accounts as embedded_access
+from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.embedded.server import EmbeddedServerError, ServerInfo
 from nexus_pipeline_tests.support import embedded as embedded_tools

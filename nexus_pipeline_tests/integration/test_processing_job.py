@@ -18,7 +18,7 @@ from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.database.ready import shared_pool
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.processing import drain as draining
+from nexus_pipeline.processing import batch as draining
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, settle
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
