@@ -1,8 +1,7 @@
-"""The `nexus` command: thin verbs over the parts.
+"""Run the `nexus` command: all verbs, exit codes, one line for each error.
 
-Exit codes: 0 on success only, 2 for a mistake of the user, 1 for a failure, 130 after Ctrl-C. Each but the first
-comes with one line on stderr. Heavy libraries are imported by the verbs that need them, so that `nexus --help` is
-quick.
+Exit codes: 0 on success only, 2 for a user's mistake, 1 for a failure, 130 after Ctrl-C. Each but the first comes
+with one line on stderr. Verbs import heavy libraries themselves, so that `nexus --help` is quick.
 """
 
 from __future__ import annotations
@@ -10,51 +9,29 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
-from nexus_pipeline.cli import analytics, errors, look, run, send, setup
+from nexus_pipeline.cli import (  # noqa: F401 - importing a verb registers it
+    backfill,
+    checks,
+    demo,
+    doctor,
+    errors,
+    executions,
+    migrate,
+    report,
+    send,
+    status,
+    up,
+)
 from nexus_pipeline.cli.output import Failure, Interrupted, Mistake, note, safe
+from nexus_pipeline.cli.root import app
 
 # The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 _BROKEN_PIPE = 1
 _INTERRUPTED = Interrupted.exit_code
-
-app = typer.Typer(
-    name="nexus",
-    help="A trading-signal workflow on Dagster and PostgreSQL: send requests, watch them, look at what failed.",
-    epilog="Example: nexus up --detach && nexus send --rsi 25 && nexus status",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"nexus {version('nexus-pipeline')}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _nexus(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise Mistake("no command was given")
-
-
-for part in (run, setup, send, look, errors, analytics):
-    part.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

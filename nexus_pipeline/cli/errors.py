@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, utf8
 from nexus_pipeline.cli.output import (
     Failure,
     Mistake,
@@ -20,20 +21,18 @@ from nexus_pipeline.cli.output import (
     say_json,
     table,
     to_json,
-    utf8,
 )
+from nexus_pipeline.cli.root import app
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
     from nexus_pipeline.queues.dead_letters import Acted, Action
 
-_MOST_ROWS = 100_000
-_LARGEST_ID = 2**63 - 1
-
 errors_app = typer.Typer(
     help="List, show, send again or discard dead letters: messages whose last attempt failed.",
     epilog="Example: nexus errors list --by-class, and then: nexus errors redrive --class strategy_error",
 )
+app.add_typer(errors_app, name="errors", short_help="List, show, redrive or discard dead letters.")
 
 _Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids of dead letters.", show_default=False)]
 _Class = Annotated[str | None, typer.Option("--class", metavar="CLASS", help="All of this error class.", callback=utf8)]
@@ -45,30 +44,12 @@ _Limit = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verbs of this file."""
-    errors_app.command("list", epilog="Example: nexus errors list --class invalid_input --limit 5")(list_errors)
-    errors_app.command("show", short_help="Show one dead letter whole.", epilog="Example: nexus errors show 12")(
-        show_error
-    )
-    errors_app.command(
-        "redrive",
-        short_help="Send dead letters again.",
-        epilog="Example: nexus errors redrive 12 13 --reason 'strategy mended'",
-    )(redrive)
-    errors_app.command(
-        "discard",
-        short_help="Give dead letters up.",
-        epilog="Example: nexus errors discard --class invalid_input --yes",
-    )(discard)
-    app.add_typer(errors_app, name="errors", short_help="List, show, redrive or discard dead letters.")
-
-
+@errors_app.command("list", epilog="Example: nexus errors list --class invalid_input --limit 5")
 def list_errors(
     error_class: Annotated[
         str | None, typer.Option("--class", metavar="CLASS", help="Of this error class.", callback=utf8)
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=_MOST_ROWS, help="Rows at most.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Rows at most.")] = 50,
     by_class: Annotated[bool, typer.Option("--by-class", help="Count them by error class.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
@@ -105,8 +86,9 @@ def list_errors(
     say(counted(len(rows), "dead letter") + (", and there may be more: --limit" if len(rows) == limit else ""))
 
 
+@errors_app.command("show", short_help="Show one dead letter whole.", epilog="Example: nexus errors show 12")
 def show_error(
-    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=_LARGEST_ID)],
+    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)],
     as_json: _Json = False,
 ) -> None:
     """Show one dead letter whole: the message, every attempt at it, and what was done with it."""
@@ -129,6 +111,11 @@ def show_error(
         say(to_json(whole, readable=True))
 
 
+@errors_app.command(
+    "redrive",
+    short_help="Send dead letters again.",
+    epilog="Example: nexus errors redrive 12 13 --reason 'strategy fixed'",
+)
 def redrive(
     ids: _Ids = None,
     error_class: _Class = None,
@@ -141,6 +128,11 @@ def redrive(
     _act("redrive", ids, error_class, everything, reason, limit, as_json)
 
 
+@errors_app.command(
+    "discard",
+    short_help="Discard dead letters.",
+    epilog="Example: nexus errors discard --class invalid_input --yes",
+)
 def discard(
     ids: _Ids = None,
     error_class: _Class = None,
@@ -163,7 +155,7 @@ def _check_choice(ids: Sequence[int] | None, error_class: str | None, everything
     if ids and limit is not None:
         raise Mistake("--limit belongs to --class and --all")
     for each in ids or ():
-        if not 1 <= each <= _LARGEST_ID:
+        if not 1 <= each <= MAX_ID:
             raise Mistake(f"{each}: is no id of a dead letter")
 
 

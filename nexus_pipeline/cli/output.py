@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import typer
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -184,16 +182,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: 
     for row in rows:
         made.add_row(*(safe(cell, 200) for cell in row))
     return made
-
-
-def utf8(value: str | None) -> str | None:
-    """Option callback that refuses a word which is not UTF-8, as PostgreSQL cannot be asked about it."""
-    try:
-        if value is not None:
-            value.encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter("is not UTF-8") from None
-    return value
 
 
 def counted(number: int, what: str, many: str | None = None) -> str:

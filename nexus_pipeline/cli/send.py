@@ -26,22 +26,16 @@ from nexus_pipeline.cli.output import (
     say,
     say_json,
 )
+from nexus_pipeline.cli.root import app
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
 
 _YEAR_SECONDS = 31_536_000
-_MOST_REPEATS = 100_000_000
+_MAX_REPEATS = 100_000_000
 _PROGRESS_AFTER_SECONDS = 0.7
 # Checking a line takes some 20 microseconds: no bar needs to move more often than this many of them.
 _LINES_A_STEP = 500
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the verbs of this file."""
-    app.command(
-        epilog="Example: nexus send --rsi 25 --symbol EURUSD --trend bullish, or many: nexus send --file requests.jsonl"
-    )(send)
 
 
 @dataclass
@@ -59,6 +53,9 @@ class _Total:
         return self.sent + self.duplicates
 
 
+@app.command(
+    epilog="Example: nexus send --rsi 25 --symbol EURUSD --trend bullish, or many: nexus send --file requests.jsonl"
+)
 def send(
     stdin: Annotated[
         str | None, typer.Argument(metavar="-", help="Read JSON lines from standard input.", show_default=False)
@@ -80,9 +77,7 @@ def send(
         str | None, typer.Option(metavar="JSON", help="One request as JSON, in place of the options above.")
     ] = None,
     file: Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="File of JSON lines.")] = None,
-    count: Annotated[
-        int, typer.Option(metavar="N", min=1, max=_MOST_REPEATS, help="Send the one request so often.")
-    ] = 1,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=_MAX_REPEATS, help="Send the request N times.")] = 1,
     queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to send to.")] = "workflow_main_queue",
     delay: Annotated[int, typer.Option(min=0, max=_YEAR_SECONDS, metavar="SECONDS", help="Hold back so long.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Skip the checks, to try the dead letters.")] = False,

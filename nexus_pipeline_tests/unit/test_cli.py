@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from nexus_pipeline.cli import app as cli
-from nexus_pipeline.cli.look import parse_since
+from nexus_pipeline.cli.arguments import parse_since
 from nexus_pipeline.cli.output import Mistake
 from nexus_pipeline_tests.support.cli import Nexus
 

@@ -1,4 +1,4 @@
-"""`nexus up`, `nexus down` and `nexus demo`: start everything, stop everything, see it work."""
+"""`nexus up` and `nexus down`: start everything, stop everything."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ from typing import Annotated
 import typer
 
 from nexus_pipeline.cli.output import note, say, say_json
+from nexus_pipeline.cli.root import app
 
 _AND_THE_REST_SECONDS = 30
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verbs of this file."""
-    app.command(
-        short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --port 3001"
-    )(up)
-    app.command(short_help="Stop everything, the embedded database too.", epilog="Example: nexus down")(down)
-    app.command(short_help="Run real candles through the workflow.", epilog="Example: nexus demo --json | tail -n 1")(
-        demo
-    )
-
-
+@app.command(short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --port 3001")
 def up(
     port: Annotated[int, typer.Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
     detach: Annotated[bool, typer.Option("--detach", help="Leave everything running and return.")] = False,
@@ -33,19 +24,7 @@ def up(
     raise typer.Exit(processing.run(load_settings(), port, detach))
 
 
-def demo(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the figures as one JSON object on the last line.")
-    ] = False,
-    ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running afterwards.")] = False,
-) -> None:
-    """Run real EURUSD candles through the queue and the job, and show what came out."""
-    from nexus_pipeline.demo import run as processing
-    from nexus_pipeline.settings import load_settings
-
-    raise typer.Exit(processing.run(load_settings(), as_json, ui))
-
-
+@app.command(short_help="Stop everything, the embedded database too.", epilog="Example: nexus down")
 def down(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -1,0 +1,53 @@
+"""Arguments and options that several verbs take: their limits, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from nexus_pipeline.cli.output import Mistake, safe
+
+MAX_ROWS = 100_000
+MAX_ID = 2**63 - 1
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """The time that a duration before `now` (`90s`, `30m`, `1h`, `2d`, `1w`) or an ISO 8601 time with offset means.
+
+    Raises:
+        Mistake: it is neither, or before the year 1.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    try:
+        if match is not None:
+            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+        found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Mistake(
+        f"--since: {safe(text, 60)!r} is no time as in 90s, 30m, 1h, 2d, 1w or 2026-01-31T09:00:00Z (with an offset)"
+    )
+
+
+def one_of(value: str | None, choices: tuple[str, ...], name: str) -> str | None:
+    """The value of the option `name`, which must be one of `choices`."""
+    if value is not None and value not in choices:
+        raise Mistake(f"{name}: {safe(value, 60)!r} is none of {', '.join(choices)}")
+    return value
+
+
+def utf8(value: str | None) -> str | None:
+    """Option callback that refuses a word which is not UTF-8, as PostgreSQL cannot be asked about it."""
+    try:
+        if value is not None:
+            value.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("is not UTF-8") from None
+    return value

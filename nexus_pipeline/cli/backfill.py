@@ -1,0 +1,77 @@
+"""`nexus backfill`: rebuild the hourly tables of a range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import typer
+
+from nexus_pipeline.cli.output import Failure, Mistake, console, counted, note, say, say_json
+from nexus_pipeline.cli.root import app
+
+
+@app.command(
+    short_help="Rebuild the hourly tables of a range.",
+    epilog="Example: nexus backfill --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z",
+)
+def backfill(
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="First hour, ISO 8601 with offset: 2026-01-01T00:00:00Z.")
+    ],
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Where the last hour ends, likewise.")],
+    what: Annotated[
+        Literal["hourly", "metrics", "all"],
+        typer.Option(help="The hourly tables, the table of single metrics (four rows an execution), or both."),
+    ] = "hourly",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make the hourly tables of a range anew, out of the executions, in runs that the UI shows."""
+    from nexus_pipeline.analytics.backfill import BackfillError, run_backfill, window_of_arguments
+    from nexus_pipeline.analytics.hours import WindowError
+    from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+    from nexus_pipeline.dagster_instance.home import dagster_home
+    from nexus_pipeline.database.ready import ready_database
+    from nexus_pipeline.settings import load_settings
+
+    settings = load_settings()
+    try:
+        window = window_of_arguments(settings, start, end)
+    except WindowError as error:
+        raise Mistake(str(error)) from None
+    ready_database(settings)
+    assets = {
+        "hourly": (SIGNALS, HOURLY_METRICS),
+        "metrics": (METRICS,),
+        "all": (SIGNALS, HOURLY_METRICS, METRICS),
+    }[what]
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance, _bar() as progress:
+        try:
+            done = run_backfill(instance, window, progress, assets)
+        except BackfillError as error:
+            raise Failure(str(error)) from None
+    if as_json:
+        say_json(done)
+    else:
+        say(
+            f"{counted(done.hours, 'hour')} of {' and '.join(done.assets)} made anew in "
+            f"{counted(len(done.run_ids), 'run')}, {done.seconds:.1f} s"
+        )
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """Shows how many hours are done: a bar on a terminal, else a line now and then on stderr."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda done, total: note(f"{done:,} of {total:,} hours")
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("hours"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("hours", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

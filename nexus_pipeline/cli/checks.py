@@ -1,0 +1,40 @@
+"""`nexus checks`: the newest results of the asset checks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nexus_pipeline.cli.output import Failure, console, counted, say_json, table
+from nexus_pipeline.cli.root import app
+
+
+@app.command(short_help="Show the newest results of the asset checks.", epilog="Example: nexus checks --strict")
+def checks(
+    strict: Annotated[bool, typer.Option("--strict", help="A warning fails, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Show the newest result of each asset check; ends with 1 when one failed, or when none has ever run."""
+    from nexus_pipeline.analytics.check_results import latest_results
+    from nexus_pipeline.dagster_instance.home import dagster_home
+    from nexus_pipeline.database.ready import ready_database
+    from nexus_pipeline.settings import load_settings
+
+    settings = load_settings()
+    ready_database(settings)
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance:
+        found = latest_results(instance)
+    if as_json:
+        say_json(found)
+    else:
+        rows = [(each.status, each.asset, each.check, each.said, each.at) for each in found]
+        console().print(table(("", "asset", "check", "said", "at"), rows))
+    bad = {"failed", "warned"} if strict else {"failed"}
+    names = [f"{each.check} ({each.status})" for each in found if each.status in bad]
+    if names:
+        raise Failure(f"{counted(len(names), 'check')}: {', '.join(names)}")
+    if all(each.at is None for each in found):
+        raise Failure("no check has ever run: nothing is known")

@@ -1,0 +1,23 @@
+"""`nexus demo`: real candles through the workflow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nexus_pipeline.cli.root import app
+
+
+@app.command(short_help="Run real candles through the workflow.", epilog="Example: nexus demo --json | tail -n 1")
+def demo(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as one JSON object on the last line.")
+    ] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running afterwards.")] = False,
+) -> None:
+    """Run real EURUSD candles through the queue and the job, and show what came out."""
+    from nexus_pipeline.demo import run as processing
+    from nexus_pipeline.settings import load_settings
+
+    raise typer.Exit(processing.run(load_settings(), as_json, ui))

@@ -1,0 +1,42 @@
+"""`nexus doctor`: find out what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nexus_pipeline.cli.output import Failure, console, counted, safe, say_json, table
+from nexus_pipeline.cli.root import app
+
+
+@app.command(short_help="Check everything, and say how to mend it.", epilog="Example: nexus doctor --json")
+def doctor(
+    port: Annotated[int, typer.Option(help="TCP port that the Dagster UI is to have.", min=1, max=65535)] = 3000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object for each check.")] = False,
+) -> None:
+    """Check versions, connection, schema, pgmq, privileges and clock, and say how to mend each.
+
+    Starts, makes and changes nothing. Ends with 1 when a check fails; warnings are no failure.
+    """
+    from nexus_pipeline.local import running
+    from nexus_pipeline.local.doctor import FAIL, WARN, examine
+    from nexus_pipeline.settings import load_settings
+
+    settings = load_settings()
+    findings = examine(settings, port=port, serving=bool(running.recorded(settings.home)))
+    if as_json:
+        say_json(findings)
+    else:
+        from rich.text import Text
+
+        made = table(["check", "state", "what was found"], [])
+        styles = {FAIL: "bold red", WARN: "yellow"}
+        for finding in findings:
+            found = safe(finding.detail) + (f"\n-> {safe(finding.remedy)}" if finding.remedy else "")
+            made.add_row(finding.check, Text(finding.state, style=styles.get(finding.state, "green")), Text(found))
+        made.columns[2].overflow = "fold"
+        console().print(made)
+    failed = [finding.check for finding in findings if finding.state == FAIL]
+    if failed:
+        raise Failure(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}")

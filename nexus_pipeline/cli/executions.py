@@ -1,0 +1,99 @@
+"""`nexus executions`: what was decided."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, one_of, parse_since, utf8
+from nexus_pipeline.cli.output import Mistake, console, counted, database, safe, say, say_json, table, to_json
+from nexus_pipeline.cli.root import app
+
+executions_app = typer.Typer()
+app.add_typer(executions_app, name="executions", short_help="List what was decided, or show one decision.")
+
+
+@executions_app.callback(
+    invoke_without_command=True,
+    epilog="Example: nexus executions --signal BUY --since 1h, and then: nexus executions show ID",
+)
+def executions(
+    context: typer.Context,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="completed, retrying, error, pending or processing.")
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="What is traded.", callback=utf8)] = None,
+    signal: Annotated[
+        str | None, typer.Option(metavar="SIGNAL", help="BUY, SELL or HOLD; strong ones belong to theirs.")
+    ] = None,
+    msg_id: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=MAX_ID, help="The attempts at this message.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="As in 90s, 30m, 1h, 2d, 1w, or 2026-01-31T09:00:00Z.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Rows at most.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """List what was decided, newest first, or show one decision whole."""
+    if context.invoked_subcommand is not None:
+        given = [value for value in (status, symbol, signal, msg_id, since) if value is not None]
+        if given or as_json or limit != 20:
+            raise Mistake("options of the list do not go before `show`: nexus executions show ID [--json]")
+        return
+    from nexus_pipeline.executions import SIGNALS, STATUSES, list_executions
+
+    status = one_of(status.lower() if status else status, STATUSES, "--status")
+    signal = one_of(signal.upper() if signal else signal, SIGNALS, "--signal")
+    moment = parse_since(since, datetime.now(UTC)) if since is not None else None
+    with database() as connection:
+        found = list_executions(
+            connection, status=status, symbol=symbol, signal=signal, msg_id=msg_id, since=moment, at_most=limit
+        )
+    if as_json:
+        say_json(found)
+        return
+    columns = ["id", "created", "status", "symbol", "signal", "rsi", "confidence", "risk", "attempt", "message", "ms"]
+    rows = [
+        [
+            each.id, each.created_at, each.status, each.symbol, each.signal or each.error_class, each.rsi,
+            None if each.confidence is None else f"{each.confidence:.2f}",
+            each.risk_level, each.attempt, each.msg_id, each.processing_time_ms,
+        ]
+        for each in found
+    ]  # fmt: skip
+    if rows:
+        made = table(columns, rows, numbers=("rsi", "confidence", "attempt", "message", "ms"))
+        made.columns[0].no_wrap = made.columns[1].no_wrap = True
+        made.columns[0].min_width, made.columns[1].min_width = 36, 20
+        console().print(made)
+    say(counted(len(rows), "execution") + (", and there may be more: --limit" if len(rows) == limit else ""))
+
+
+@executions_app.command(
+    "show",
+    short_help="Show one decision whole.",
+    epilog="Example: nexus executions show 019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d",
+)
+def show_execution(
+    execution_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the execution, a UUID.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show one execution whole: what came in, what was decided or why it failed."""
+    from nexus_pipeline.executions import one_execution
+
+    try:
+        wanted = UUID(execution_id)
+    except ValueError:
+        raise Mistake(f"{safe(execution_id, 60)}: is no id of an execution, which is a UUID") from None
+    with database() as connection:
+        found = one_execution(connection, wanted)
+    if found is None:
+        raise Mistake(f"there is no execution {wanted}")
+    if as_json:
+        say_json(found)
+    else:
+        say(to_json(found, readable=True))

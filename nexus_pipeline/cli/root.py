@@ -1,0 +1,55 @@
+"""The Typer application that every verb registers with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from nexus_pipeline.cli.output import Mistake
+
+# The order of the verbs in `nexus --help`; a verb that is not named here stands at the end.
+_ORDER = (
+    "up", "down", "demo", "migrate", "doctor", "send", "status", "executions", "errors",
+    "backfill", "report", "checks",
+)  # fmt: skip
+
+
+class _Verbs(typer.core.TyperGroup):
+    """Lists the verbs in the order of use instead of groups first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
+app = typer.Typer(
+    name="nexus",
+    cls=_Verbs,
+    help="A trading-signal workflow on Dagster and PostgreSQL: send requests, watch them, look at what failed.",
+    epilog="Example: nexus up --detach && nexus send --rsi 25 && nexus status",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nexus {version('nexus-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _nexus(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise Mistake("no command was given")
