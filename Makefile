@@ -4,11 +4,15 @@
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
+# The versions that the tests pass with. `make CONSTRAINTS= ...` installs the newest ones that pyproject.toml allows.
+CONSTRAINTS := constraints.txt
+INSTALL := $(if $(UV),uv pip install -q --python $(BIN)/python,$(BIN)/python -m pip install -q) $(addprefix -c ,$(CONSTRAINTS))
+FREEZE := $(if $(UV),uv pip freeze --python $(BIN)/python,$(BIN)/python -m pip freeze) --exclude-editable
 # Compiled files halve the start of every Dagster process.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test lint bench clean
+.PHONY: help demo up down test lint bench docs reference constraints clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,8 +36,17 @@ lint: .venv/.dev  ## style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## the figures of docs/sizing.md, as ratios measured side by side
+bench: .venv/.dev  ## the figures of docs/reference/measurements.md, as ratios measured side by side
 	$(BIN)/python -m benchmarks
+
+docs: .venv/.docs  ## the documentation as a site in .site, with every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+reference: .venv/.dev  ## rewrite the generated pages of docs/reference
+	@$(BIN)/python docs/generate.py
+
+constraints: .venv/.dev .venv/.docs  ## rewrite constraints.txt with the versions that are installed now
+	@{ grep '^#' constraints.txt; $(FREEZE); } > .venv/constraints && mv .venv/constraints constraints.txt
 
 clean:  ## remove the virtual environment (not .nexus, which holds your data)
 	rm -rf .venv
@@ -44,12 +57,16 @@ clean:  ## remove the virtual environment (not .nexus, which holds your data)
 	$(if $(UV),uv venv -q --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
 
 # The stamp is older than pyproject.toml when the dependencies changed.
-.venv/.demo: pyproject.toml | .venv/bin/python
+.venv/.demo: pyproject.toml $(CONSTRAINTS) | .venv/bin/python
 	@echo "installing into .venv (a minute or two, once)"
-	@$(if $(UV),uv pip install -q --python $(BIN)/python -e '.[demo]',$(BIN)/python -m pip install -q -e '.[demo]')
+	@$(INSTALL) -e '.[demo]'
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
+.venv/.dev: pyproject.toml $(CONSTRAINTS) | .venv/bin/python
 	@echo "installing into .venv (a minute or two, once)"
-	@$(if $(UV),uv pip install -q --python $(BIN)/python -e '.[dev]',$(BIN)/python -m pip install -q -e '.[dev]')
+	@$(INSTALL) -e '.[dev]'
 	@touch $@ .venv/.demo
+
+.venv/.docs: pyproject.toml $(CONSTRAINTS) | .venv/bin/python
+	@$(INSTALL) -e '.[docs]'
+	@touch $@

@@ -1,4 +1,4 @@
-"""All figures of docs/sizing.md: `make bench`, about twenty minutes."""
+"""All figures of docs/reference/measurements.md: `make bench`, about twenty minutes."""
 
 from __future__ import annotations
 

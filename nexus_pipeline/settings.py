@@ -21,7 +21,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The settings of one process, read from the environment when it is made."""
 
-    model_config = SettingsConfigDict(env_prefix="NEXUS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="NEXUS_", frozen=True, use_attribute_docstrings=True)
 
     database_url: SecretStr | None = None
     """libpq URL of the database to work in; unset: the embedded server in `home`."""

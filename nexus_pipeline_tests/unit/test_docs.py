@@ -1,0 +1,59 @@
+"""The docs: their links lead somewhere, and every page is on the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nexus_pipeline_tests.support.commands import PROJECT
+
+DOCS = PROJECT / "docs"
+PAGES = sorted(
+    [*DOCS.rglob("*.md"), *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md"))]
+)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(PROJECT))
+
+
+def without_code(page: Path) -> str:
+    text = re.sub(r"^ *(```|~~~).*?^ *\1[^\n]*$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]+`", "`code`", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as GitHub and MkDocs make them."""
+    text = re.sub(r"^ *(```|~~~).*?^ *\1[^\n]*$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(page))
+    for link in (link for link in links if not link.startswith(("http://", "https://", "mailto:"))):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name_of(page)} links to {link}, which does not exist"
+        if anchor:
+            assert anchor in anchors(target), f"{name_of(page)} links to {link}, which has no such heading"
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = (PROJECT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"([\w/-]+\.md)", navigation)
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_every_picture_is_shown_somewhere() -> None:
+    shown = " ".join(page.read_text() for page in PAGES)
+    assert [file.name for file in (DOCS / "images").iterdir() if file.name not in shown] == []
+
+
+def test_the_site_loads_nothing_from_another_host() -> None:
+    settings = (PROJECT / "mkdocs.yml").read_text()
+    assert "font: false" in settings
+    assert not re.search(r"https?://", settings)
