@@ -1,20 +1,15 @@
 """The assets: hourly aggregates and metrics, and the day's report. windows.py and daily_report.py do the work."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from nexus_pipeline.analytics.charts import ChartError
 from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
 from nexus_pipeline.analytics.daily_report import report_file, write_report
 from nexus_pipeline.analytics.hours import DAY, Window, WindowError
 from nexus_pipeline.analytics.partitions import (
-    PARTITION_TAG,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
     daily,
     day_key,
     hour_key,
@@ -23,14 +18,13 @@ from nexus_pipeline.analytics.partitions import (
 )
 from nexus_pipeline.analytics.previews import numbers_of, preview_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
+from nexus_pipeline.dagster_instance.metadata import add_partition_metadata
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
 GROUP = "analytics"
 OWNERS = ["team:quant-data"]
-# Metadata of this many partitions and fewer goes through Dagster's public method.
-_FEW = 24
 # A server that restarts is there again within seconds; and making a window twice changes nothing.
 _RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 
@@ -74,10 +68,12 @@ def _hourly_asset(name: str, columns: tuple[tuple[str, str, str], ...], descript
 
 
 def window_of_run(context: dg.AssetExecutionContext) -> Window:
-    """The hours that the run works on, one partition or a range.
+    """Return the hours that the run works on, one partition or a range.
+
+    `context.partition_time_window` would answer a key that does not exist (01:30) with the next hour.
 
     Raises:
-        dagster.Failure: there is no such partition, or the range is turned round; no retry would mend it.
+        dagster.Failure: there is no such partition, or the range ends before it starts. Retries cannot help.
     """
     partitions = context.assets_def.partitions_def
     try:
@@ -86,9 +82,8 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
         raise dg.Failure(str(error), allow_retries=False) from None
     if window is None or partitions is None:
         raise dg.Failure("this asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
-    for tag in (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG):
-        key = context.run.tags.get(tag)
-        if key is not None and not partitions.has_partition_key(key):
+    for key in (context.partition_key_range.start, context.partition_key_range.end):
+        if not partitions.has_partition_key(key):
             raise dg.Failure(
                 f"there is no partition {key}: the first is {partitions.get_first_partition_key()}, the last, still "
                 f"open, {partitions.get_last_partition_key()}",
@@ -110,23 +105,6 @@ def _metadata(asset: str, start: datetime, hour: dict[str, Any]) -> dict[str, An
         "hour": dg.MetadataValue.timestamp(start),
         "preview": dg.MetadataValue.md(preview_of(asset, hour)),
     }
-
-
-def add_partition_metadata(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Gives each partition's materialisation of this run its own metadata.
-
-    Dagster's method copies all that was added before and lists the run's partitions anew at each call: a year of hours
-    would take minutes. Many partitions are therefore handed over at once.
-    """
-    if len(metadata) <= _FEW:
-        for key, values in metadata.items():
-            context.add_asset_metadata(values, partition_key=key)
-        return
-    step = context.op_execution_context._step_execution_context
-    added = dict(step._metadata_accumulator.per_output_metadata)
-    for key, values in metadata.items():
-        added[AssetMetadataHandle(asset_key=context.asset_key, partition_key=key)] = values
-    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
 
 
 hourly_signal_aggregates = _hourly_asset(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nexus_pipeline.analytics.hours import HOUR, Window, parse_hour, window_in_partitions
@@ -13,7 +14,7 @@ from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
+    from dagster import DagsterInstance, JobDefinition
 
 DEFINITIONS = "nexus_pipeline.definitions"
 # A year of hours is 12 runs: what one of them costs to begin is nothing against its hours, and a run that is killed
@@ -101,15 +102,22 @@ def parts_of(window: Window) -> Iterator[Window]:
         start = part.before
 
 
+def job_of(definitions: str, job: str) -> JobDefinition:
+    """Return a job of the module's `defs`; Dagster calls this wherever it needs the job."""
+    found: JobDefinition = import_module(definitions).defs.resolve_job_def(job)
+    return found
+
+
 def _execute(instance: DagsterInstance, window: Window, job: str, assets: Sequence[str], definitions: str) -> str:
     """A run of the job over the window, in this process; returns its id."""
     import dagster as dg
-    from dagster._core.definitions.reconstruct import ReconstructableRepository
 
     from nexus_pipeline.analytics.partitions import hour_key, tags_of
 
     with dg.execute_job(
-        ReconstructableRepository.for_module(definitions, "defs").get_reconstructable_job(job),
+        dg.build_reconstructable_job(
+            __name__, "job_of", reconstructable_kwargs={"definitions": definitions, "job": job}
+        ),
         instance=instance,
         asset_selection=[dg.AssetKey(asset) for asset in assets],
         tags={**tags_of(hour_key(window.start), hour_key(window.before - HOUR)), "nexus/backfill": "true"},

@@ -33,17 +33,17 @@ def latest_results(instance: dg.DagsterInstance) -> list[CheckResult]:
 
 
 def _latest(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> CheckResult:
-    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Recorded
-
-    records = instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status={Recorded.SUCCEEDED, Recorded.FAILED}
-    )
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    if record is not None and record.status.name == "PLANNED":
+        # Its run is at work or was killed: the newest that ended is what counts.
+        ended = set(type(record.status)) - {record.status}
+        record = next(iter(instance.event_log_storage.get_asset_check_execution_history(key, 1, status=ended)), None)
     asset = key.asset_key.to_user_string()
-    evaluation = records[0].evaluation if records else None
-    if evaluation is None:
+    evaluation = record.evaluation if record else None
+    if record is None or evaluation is None:
         return CheckResult(asset, key.name, "never run", "", None)
     status: Status = "passed"
     if not evaluation.passed:
         status = "warned" if evaluation.severity == dg.AssetCheckSeverity.WARN else "failed"
-    at = datetime.fromtimestamp(records[0].create_timestamp, UTC)
+    at = datetime.fromtimestamp(record.create_timestamp, UTC)
     return CheckResult(asset, key.name, status, evaluation.description or "", at)

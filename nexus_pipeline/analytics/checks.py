@@ -126,7 +126,14 @@ def _hour_checks(asset: str, checks: dict[str, _HourCheck]) -> dg.AssetChecksDef
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
             with nexus.connect() as connection:
                 found = checks[key.name].evaluate(connection, asset, window)
-            yield found._replace(asset_key=key.asset_key, check_name=key.name)
+            yield dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=found.passed,
+                severity=found.severity,
+                description=found.description,
+                metadata=found.metadata,
+            )
 
     return evaluated
 

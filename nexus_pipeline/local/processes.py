@@ -90,7 +90,7 @@ class Stack:
                 "webserver",
                 [*python, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace)],
             ),
-            Process("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)]),
+            Process("daemon", [*_daemon(), "run", "-w", str(workspace)]),
         ]
 
     @property
@@ -254,6 +254,18 @@ class Stack:
         pids = {"up": os.getpid()}
         pids |= {p.name: p.popen.pid for p in self.processes if p.popen is not None and p.popen.poll() is None}
         running.record(self.home, pids)
+
+
+def _daemon() -> list[str]:
+    """The command `dagster-daemon` of this environment.
+
+    The script lies beside this Python; where it does not (`uv run --with` layers environments), its entry point runs.
+    """
+    script = Path(sys.executable).with_name("dagster-daemon")
+    if script.is_file():
+        return [str(script)]
+    call = "from importlib.metadata import entry_points as e; e(group='console_scripts')['dagster-daemon'].load()()"
+    return [sys.executable, "-c", call]
 
 
 def _executes_run(process: psutil.Process) -> bool:
