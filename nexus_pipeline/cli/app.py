@@ -71,7 +71,7 @@ def run_command(arguments: Sequence[str]) -> int:
         if line is None:
             raise
         note(f"nexus: {line}")
-        return 2 if type(error).__name__ in {"SettingsError", "QueueNameError"} else 1
+        return 2 if type(error).__name__ in {"SettingsError", "QueueNameError"} else getattr(error, "exit_code", 1)
 
 
 def _usage(error: Exception) -> int:
@@ -88,11 +88,11 @@ def _foreseen(error: Exception) -> str | None:
     import psycopg
 
     from nexus_pipeline.database.connection import DatabaseError, first_line
-    from nexus_pipeline.embedded.server import EmbeddedServerError
+    from nexus_pipeline.errors import NexusError
     from nexus_pipeline.queues.names import QueueNameError
     from nexus_pipeline.settings import SettingsError
 
-    if isinstance(error, DatabaseError | EmbeddedServerError | SettingsError | QueueNameError):
+    if isinstance(error, DatabaseError | NexusError | SettingsError | QueueNameError):
         return safe(" ".join(str(error).split()))
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return f"the connection to PostgreSQL was lost: {safe(first_line(error), 500)}"

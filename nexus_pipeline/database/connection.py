@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -108,7 +109,7 @@ def first_line(error: BaseException) -> str:
 def _embedded_conninfo(settings: Settings, database: str) -> str:
     try:
         info = embedded.start(settings.home)
-    except embedded.EmbeddedServerError as error:
+    except NexusError as error:
         raise DatabaseError(str(error)) from None
     url = embedded.database_url(info, database)
     try:

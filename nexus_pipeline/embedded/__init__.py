@@ -1,1 +1,1 @@
-"""A PostgreSQL server out of a wheel: the server, its data folder, and the accounts that may enter."""
+"""A PostgreSQL server from a wheel: the server, its files, and the account that runs it."""

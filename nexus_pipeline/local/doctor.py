@@ -33,7 +33,8 @@ from nexus_pipeline.database.migrations import OLDEST_SERVER, schema_state
 from nexus_pipeline.database.statements import queries
 from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.embedded.accounts import EmbeddedServerError, trusted
+from nexus_pipeline.embedded.accounts import trusted
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.settings import Settings
 
 OK: Final = "ok"
@@ -163,7 +164,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     """The server out of the wheel, as far as it can be seen without starting it."""
     try:
         embedded_files.installation_folder(embedded_files.wanted_version())
-    except EmbeddedServerError as error:
+    except NexusError as error:
         yield Finding("server", FAIL, str(error), "set NEXUS_DATABASE_URL to a server of your own")
         return
     info = embedded.find(settings.home)

@@ -13,6 +13,7 @@ from types import FrameType
 from nexus_pipeline.database.connection import dagster_conninfo
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.local.processes import Stack, StackError, environment
 from nexus_pipeline.settings import Settings
 
@@ -65,7 +66,7 @@ def _tend_database(settings: Settings) -> list[str]:
         return []
     try:
         embedded.start(settings.home)
-    except embedded.EmbeddedServerError as error:
+    except NexusError as error:
         return [str(error)]
     return ["the database was down: started again"]
 

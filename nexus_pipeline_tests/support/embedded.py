@@ -18,7 +18,8 @@ import pytest
 
 import nexus_pipeline
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.embedded.server import EmbeddedServerError, ServerInfo
+from nexus_pipeline.embedded.server import ServerInfo
+from nexus_pipeline.errors import NexusError
 
 PROJECT = Path(nexus_pipeline.__file__).resolve().parents[1]
 START = """
@@ -40,7 +41,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def home(folder: Path) -> Iterator[Path]:
-    """A home folder yet to be made; a server in it is stopped in the end."""
+    """A home folder that does not exist yet; a server in it is stopped at the end."""
     made = folder / "home"
     yield made
     embedded.stop(made)
@@ -59,7 +60,7 @@ def starter(home: Path, code: str = START, **environment: str) -> subprocess.Pop
 
 
 def started(process: subprocess.Popen[str]) -> int:
-    """The postmaster's pid that a starter printed, once the starter has ended."""
+    """Waits for a starter to end, and returns the pid of the postmaster that it printed."""
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return int(out)
@@ -73,7 +74,7 @@ def value(url: str, query: str) -> Any:
 
 
 def kill_hard(info: ServerInfo) -> None:
-    """Ends the postmaster as the kernel does when memory runs out, and waits until it is gone."""
+    """Kills the postmaster as the kernel does when memory runs out, and waits until it is gone."""
     postmaster = psutil.Process(info.pid)
     os.kill(info.pid, signal.SIGKILL)
     psutil.wait_procs([postmaster], timeout=10)
@@ -84,7 +85,7 @@ def end(process: subprocess.Popen[Any]) -> None:
     process.wait()
 
 
-def one_line(error: pytest.ExceptionInfo[EmbeddedServerError]) -> str:
+def one_line(error: pytest.ExceptionInfo[NexusError]) -> str:
     text = str(error.value)
     assert text
     assert "\n" not in text
