@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from nexus_pipeline.processing.batch import BatchResult
 
-
 # Shorter times are below the resolution of the clock, and a rate of them may overflow.
 _MIN_MS = 0.001
 
