@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nexus_pipeline.errors import UserError
 
-class SettingsError(ValueError):
-    """A NEXUS_* variable holds a value that cannot be used; the text names the variable and the reason."""
+
+def _number(value: object) -> object:
+    """The number that a text of digits is, as `Literal` compares without converting."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Settings(BaseSettings):
@@ -43,6 +46,8 @@ class Settings(BaseSettings):
     """Backoff of the first retry, s; doubles with each attempt, with full jitter."""
     retry_max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Upper bound of the backoff, s."""
+    postgres_version: Annotated[Literal[16, 18], BeforeValidator(_number)] = 18
+    """Major version of PostgreSQL for a new data folder of the embedded server; an existing folder keeps its own."""
     pool_size: Annotated[int, Field(ge=1, le=5)] = 5
     """Connections of this process at most."""
     max_runs: Annotated[int, Field(ge=1, le=8)] = 2
@@ -73,11 +78,11 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SettingsError: a variable is out of range; the text names it and never repeats a URL.
+        UserError: a variable is out of range; the text names it and never repeats its value.
     """
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "NEXUS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}: {first['msg']}") from None
+        raise UserError(f"{name}: {first['msg']}") from None

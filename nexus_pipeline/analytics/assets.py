@@ -5,10 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from nexus_pipeline.analytics.charts import ChartError
 from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
 from nexus_pipeline.analytics.daily_report import report_file, write_report
-from nexus_pipeline.analytics.hours import DAY, Window, WindowError
+from nexus_pipeline.analytics.hours import DAY, Window
 from nexus_pipeline.analytics.partitions import (
     daily,
     day_key,
@@ -19,7 +18,7 @@ from nexus_pipeline.analytics.partitions import (
 from nexus_pipeline.analytics.previews import numbers_of, preview_of
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
 from nexus_pipeline.dagster_instance.metadata import add_partition_metadata
-from nexus_pipeline.dagster_instance.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.resources import NexusDatabase, failures
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
@@ -76,10 +75,8 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
         dagster.Failure: there is no such partition, or the range ends before it starts. Retries cannot help.
     """
     partitions = context.assets_def.partitions_def
-    try:
+    with failures():
         window = window_of_tags(context.run.tags)
-    except WindowError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     if window is None or partitions is None:
         raise dg.Failure("this asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
     for key in (context.partition_key_range.start, context.partition_key_range.end):
@@ -145,11 +142,8 @@ def daily_signal_report(context: dg.AssetExecutionContext, nexus: NexusDatabase)
     days = [window.start + number * DAY for number in range(round((window.before - window.start) / DAY))]
     metadata = {}
     for day in days:
-        try:
-            with nexus.connect() as connection:
-                report = write_report(connection, home, day)
-        except ChartError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        with nexus.connect() as connection:
+            report = write_report(connection, home, day)
         metadata[day_key(day)] = {
             **report.numbers,
             "report": dg.MetadataValue.md(report.markdown),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nexus_pipeline.analytics.hours import HOUR, Window, parse_hour, window_in_partitions
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.errors import FailedError
 from nexus_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 """Called with the hours done and the hours in all, at the beginning and after each run."""
 
 
-class BackfillError(RuntimeError):
+class BackfillError(FailedError):
     """A run of the backfill failed; the text is one line that names it."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from nexus_pipeline.errors import UnavailableError
+
 if TYPE_CHECKING:
     from nexus_pipeline.analytics.daily_report import HourOfDay
 
@@ -15,7 +17,7 @@ _SIZE_INCHES = (9.0, 2.6)
 _BUY, _SELL, _HOLD, _FAILED = "#0072b2", "#d55e00", "#bbbbbb", "#000000"
 
 
-class ChartError(RuntimeError):
+class ChartError(UnavailableError):
     """The library that draws is not installed; the text says how to install it."""
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from nexus_pipeline.analytics.hours import HOUR, Window, WindowError, first_hour, hour_of
+from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
 from nexus_pipeline.analytics.partitions import window_of_tags
 from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.quality import (
@@ -22,16 +22,14 @@ from nexus_pipeline.analytics.quality import (
 )
 from nexus_pipeline.analytics.stale import stale_partitions
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
-from nexus_pipeline.dagster_instance.resources import NexusDatabase
+from nexus_pipeline.dagster_instance.resources import NexusDatabase, failures
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
 
 def _window(context: dg.AssetCheckExecutionContext) -> Window | None:
-    try:
+    with failures():
         return window_of_tags(context.run.tags)
-    except WindowError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _reconciled(connection: Connection, asset: str, window: Window | None) -> dg.AssetCheckResult:

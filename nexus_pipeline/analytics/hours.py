@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from nexus_pipeline.errors import UserError
+
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-class WindowError(ValueError):
+class WindowError(UserError):
     """A time or a range that cannot be worked on; the text is one line that says why."""
 
 

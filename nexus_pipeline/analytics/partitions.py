@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, WindowError, first_hour, hour_of
-from nexus_pipeline.settings import SettingsError, load_settings
+from nexus_pipeline.settings import load_settings
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
@@ -21,27 +21,28 @@ def hour_partitions(partitions_start: datetime) -> dg.HourlyPartitionsDefinition
     """An hour each, from the first full hour on; the last is the open one.
 
     Raises:
-        SettingsError: the start lies in the future.
+        WindowError: the start lies in the future.
     """
-    return dg.HourlyPartitionsDefinition(_first(partitions_start), timezone="UTC", end_offset=1)
+    return dg.HourlyPartitionsDefinition(first_hour(partitions_start, datetime.now(UTC)), timezone="UTC", end_offset=1)
 
 
 def day_partitions(partitions_start: datetime) -> dg.DailyPartitionsDefinition:
     """A day each, from the day of the first hour on; the last is the open one.
 
     Raises:
-        SettingsError: the start lies in the future.
+        WindowError: the start lies in the future.
     """
-    return dg.DailyPartitionsDefinition(_first(partitions_start).strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
+    first = first_hour(partitions_start, datetime.now(UTC))
+    return dg.DailyPartitionsDefinition(first.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
 
 
 def week_partitions(partitions_start: datetime) -> dg.WeeklyPartitionsDefinition:
     """A week each, from the Sunday before the first hour on: the runs of `hourly_aggregates_by_week`.
 
     Raises:
-        SettingsError: the start lies in the future.
+        WindowError: the start lies in the future.
     """
-    first = _first(partitions_start)
+    first = first_hour(partitions_start, datetime.now(UTC))
     sunday = first - timedelta(days=first.isoweekday() % 7)
     return dg.WeeklyPartitionsDefinition(sunday.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
 
@@ -92,13 +93,6 @@ def window_of_tags(tags: Mapping[str, str]) -> Window | None:
 def open_end(now: datetime) -> datetime:
     """Where the open hour ends."""
     return hour_of(now) + HOUR
-
-
-def _first(partitions_start: datetime) -> datetime:
-    try:
-        return first_hour(partitions_start, datetime.now(UTC))
-    except WindowError as error:
-        raise SettingsError(str(error)) from None
 
 
 hourly = hour_partitions(load_settings().partitions_start)

@@ -3,7 +3,6 @@
 from datetime import UTC
 
 import dagster as dg
-import psycopg
 
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.jobs import hourly_aggregates_job, pipeline_checks_job
@@ -11,7 +10,6 @@ from nexus_pipeline.analytics.partitions import hour_key, hourly
 from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS
 from nexus_pipeline.analytics.stale import mark_closed_hours
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
-from nexus_pipeline.database.connection import first_line
 
 
 @dg.schedule(
@@ -32,8 +30,8 @@ def closed_hour_schedule(context: dg.ScheduleEvaluationContext, nexus: NexusData
     try:
         with nexus.connect() as connection:
             mark_closed_hours(connection)
-    except (psycopg.OperationalError, dg.Failure) as error:
-        return dg.SkipReason(f"the database does not answer: {first_line(error)}; stale_hours_sensor makes {key}")
+    except dg.Failure as error:
+        return dg.SkipReason(f"the database does not answer: {error}; stale_hours_sensor makes {key}")
     return dg.RunRequest(partition_key=key, tags=KEEPING_UP_TAGS)
 
 

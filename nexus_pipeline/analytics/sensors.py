@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import psycopg
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, WindowError, first_hour, hour_of
 from nexus_pipeline.analytics.jobs import daily_signal_report_job, hourly_aggregates_job, workflow_metrics_job
@@ -13,7 +12,7 @@ from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of, wind
 from nexus_pipeline.analytics.stale import Range, mark_closed_hours, ranges_to_make, stale_partitions
 from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
-from nexus_pipeline.database.connection import Connection, first_line
+from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
 KEEPING_UP_TAGS = {"nexus/keeps_up": "hours", "dagster/max_runtime": "3600"}
@@ -56,8 +55,8 @@ def stale_hours_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase
         with nexus.connect() as connection:
             mark_closed_hours(connection)
             stale = find_stale(connection, load_settings().partitions_start, now)
-    except (psycopg.OperationalError, dg.Failure) as error:
-        return dg.SensorResult(skip_reason=f"the database does not answer: {first_line(error)}")
+    except dg.Failure as error:
+        return dg.SensorResult(skip_reason=f"the database does not answer: {error}")
     hours = len({hour for asset in (SIGNALS, HOURLY_METRICS, METRICS) for hour in stale[asset]})
     observations, cursor = _observe(context.cursor, hours, now)
     requests: list[dg.RunRequest] = []

@@ -25,13 +25,13 @@ from nexus_pipeline.cli import (  # noqa: F401 - importing a verb registers it
     status,
     up,
 )
-from nexus_pipeline.cli.output import Failure, Interrupted, Mistake, note, safe
+from nexus_pipeline.cli.output import note, safe
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import InterruptError, NexusError, UnavailableError, UserError
 
 # The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 _BROKEN_PIPE = 1
-_INTERRUPTED = Interrupted.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,26 +52,23 @@ def run_command(arguments: Sequence[str]) -> int:
     """Runs `nexus` with these arguments and returns its exit code; what went wrong is on stderr, in one line."""
     try:
         code = typer.main.get_command(app).main(args=list(arguments), prog_name="nexus", standalone_mode=False)
-        if code == _INTERRUPTED:  # what Typer makes of Ctrl-C
+        if code == InterruptError.exit_code:  # what Typer makes of Ctrl-C
             note("nexus: interrupted")
         return code if isinstance(code, int) else 0
-    except (Mistake, Failure, Interrupted) as error:
-        note(f"nexus: {error}")
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         note("nexus: interrupted")
-        return _INTERRUPTED
+        return InterruptError.exit_code
     except BrokenPipeError:  # `nexus executions | head`
         _silence_stdout()
         return _BROKEN_PIPE
     except _UsageError as error:
         return _usage(error)
     except Exception as error:
-        line = _foreseen(error)
-        if line is None:
+        known = _known(error)
+        if known is None:
             raise
-        note(f"nexus: {line}")
-        return 2 if type(error).__name__ in {"SettingsError", "QueueNameError"} else getattr(error, "exit_code", 1)
+        note(f"nexus: {safe(' '.join(str(known).split()), 2_000)}")
+        return known.exit_code
 
 
 def _usage(error: Exception) -> int:
@@ -80,25 +77,20 @@ def _usage(error: Exception) -> int:
     command = context.command_path if context is not None else "nexus"
     said = " ".join(getattr(error, "format_message", error.__str__)().split())
     note(f"{command}: {safe(said, 500)} (see {command} --help)")
-    return 2
+    return UserError.exit_code
 
 
-def _foreseen(error: Exception) -> str | None:
-    """The line for an error that a user may meet; None for a defect of ours, whose traceback is wanted."""
+def _known(error: Exception) -> NexusError | None:
+    """The error of the product that this is or stands for; None for a defect, whose traceback is wanted."""
+    if isinstance(error, NexusError):
+        return error
+    if isinstance(error, OSError):
+        return UnavailableError(f"{error.filename or 'file'}: {error.strerror or error}")
     import psycopg
 
-    from nexus_pipeline.database.connection import DatabaseError, first_line
-    from nexus_pipeline.errors import NexusError
-    from nexus_pipeline.queues.names import QueueNameError
-    from nexus_pipeline.settings import SettingsError
+    from nexus_pipeline.database.connection import as_nexus_error
 
-    if isinstance(error, DatabaseError | NexusError | SettingsError | QueueNameError):
-        return safe(" ".join(str(error).split()))
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        return f"the connection to PostgreSQL was lost: {safe(first_line(error), 500)}"
-    if isinstance(error, psycopg.Error):
-        return f"PostgreSQL refused: {safe(first_line(error), 500)}"
-    return f"{error.filename or 'file'}: {error.strerror or error}" if isinstance(error, OSError) else None
+    return as_nexus_error(error) if isinstance(error, psycopg.Error) else None
 
 
 def _silence_stdout() -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from nexus_pipeline.cli.output import Mistake, safe
+from nexus_pipeline.cli.output import safe
+from nexus_pipeline.errors import UserError
 
 MAX_ROWS = 100_000
 MAX_ID = 2**63 - 1
@@ -20,7 +21,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     """The time that a duration before `now` (`90s`, `30m`, `1h`, `2d`, `1w`) or an ISO 8601 time with offset means.
 
     Raises:
-        Mistake: it is neither, or before the year 1.
+        UserError: it is neither, or before the year 1.
     """
     match = _DURATION.fullmatch(text.strip().lower())
     try:
@@ -31,7 +32,7 @@ def parse_since(text: str, now: datetime) -> datetime:
             return found.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise Mistake(
+    raise UserError(
         f"--since: {safe(text, 60)!r} is no time as in 90s, 30m, 1h, 2d, 1w or 2026-01-31T09:00:00Z (with an offset)"
     )
 
@@ -39,7 +40,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 def one_of(value: str | None, choices: tuple[str, ...], name: str) -> str | None:
     """The value of the option `name`, which must be one of `choices`."""
     if value is not None and value not in choices:
-        raise Mistake(f"{name}: {safe(value, 60)!r} is none of {', '.join(choices)}")
+        raise UserError(f"{name}: {safe(value, 60)!r} is none of {', '.join(choices)}")
     return value
 
 

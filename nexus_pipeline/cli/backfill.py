@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nexus_pipeline.cli.output import Failure, Mistake, console, counted, note, say, say_json
+from nexus_pipeline.cli.output import console, counted, note, say, say_json
 from nexus_pipeline.cli.root import app
 
 
@@ -28,18 +28,14 @@ def backfill(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make the hourly tables of a range anew, out of the executions, in runs that the UI shows."""
-    from nexus_pipeline.analytics.backfill import BackfillError, run_backfill, window_of_arguments
-    from nexus_pipeline.analytics.hours import WindowError
+    from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
     from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
     from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database.ready import ready_database
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
-    try:
-        window = window_of_arguments(settings, start, end)
-    except WindowError as error:
-        raise Mistake(str(error)) from None
+    window = window_of_arguments(settings, start, end)
     ready_database(settings)
     assets = {
         "hourly": (SIGNALS, HOURLY_METRICS),
@@ -49,10 +45,7 @@ def backfill(
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance, _bar() as progress:
-        try:
-            done = run_backfill(instance, window, progress, assets)
-        except BackfillError as error:
-            raise Failure(str(error)) from None
+        done = run_backfill(instance, window, progress, assets)
     if as_json:
         say_json(done)
     else:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.cli.output import Failure, console, counted, say_json, table
+from nexus_pipeline.cli.output import console, counted, say_json, table
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import FailedError
 
 
 @app.command(short_help="Show the newest results of the asset checks.", epilog="Example: nexus checks --strict")
@@ -35,6 +36,6 @@ def checks(
     bad = {"failed", "warned"} if strict else {"failed"}
     names = [f"{each.check} ({each.status})" for each in found if each.status in bad]
     if names:
-        raise Failure(f"{counted(len(names), 'check')}: {', '.join(names)}")
+        raise FailedError(f"{counted(len(names), 'check')}: {', '.join(names)}")
     if all(each.at is None for each in found):
-        raise Failure("no check has ever run: nothing is known")
+        raise FailedError("no check has ever run: nothing is known")

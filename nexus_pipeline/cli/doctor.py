@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.cli.output import Failure, console, counted, safe, say_json, table
+from nexus_pipeline.cli.output import console, counted, safe, say_json, table
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import FailedError
 
 
 @app.command(short_help="Check everything, and say how to mend it.", epilog="Example: nexus doctor --json")
@@ -39,4 +40,4 @@ def doctor(
         console().print(made)
     failed = [finding.check for finding in findings if finding.state == FAIL]
     if failed:
-        raise Failure(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}")
+        raise FailedError(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}")

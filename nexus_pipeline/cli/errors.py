@@ -10,8 +10,6 @@ import typer
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, utf8
 from nexus_pipeline.cli.output import (
-    Failure,
-    Mistake,
     console,
     counted,
     database,
@@ -23,6 +21,7 @@ from nexus_pipeline.cli.output import (
     to_json,
 )
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import FailedError, NotFoundError, UserError
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
@@ -57,7 +56,7 @@ def list_errors(
     from nexus_pipeline.queues.dead_letters import count_by_class, list_letters
 
     if by_class and error_class is not None:
-        raise Mistake("--by-class counts all classes: leave out --class")
+        raise UserError("--by-class counts all classes: leave out --class")
     with database() as connection:
         if by_class:
             counts = count_by_class(connection)
@@ -97,7 +96,7 @@ def show_error(
     with database() as connection:
         letter = show_letter(connection, dead_letter_id)
     if letter is None:
-        raise Mistake(f"there is no dead letter {dead_letter_id}")
+        raise NotFoundError(f"there is no dead letter {dead_letter_id}")
     whole = {
         "dead_letter_id": dead_letter_id,
         "dead_lettered_at": letter.dead_lettered_at,
@@ -151,12 +150,12 @@ def discard(
 
 def _check_choice(ids: Sequence[int] | None, error_class: str | None, everything: bool, limit: int | None) -> None:
     if sum((bool(ids), error_class is not None, everything)) != 1:
-        raise Mistake("say which dead letters: ids, or --class CLASS, or --all")
+        raise UserError("say which dead letters: ids, or --class CLASS, or --all")
     if ids and limit is not None:
-        raise Mistake("--limit belongs to --class and --all")
+        raise UserError("--limit belongs to --class and --all")
     for each in ids or ():
         if not 1 <= each <= MAX_ID:
-            raise Mistake(f"{each}: is no id of a dead letter")
+            raise UserError(f"{each}: is no id of a dead letter")
 
 
 def _confirm(error_class: str | None, limit: int | None) -> None:
@@ -164,12 +163,12 @@ def _confirm(error_class: str | None, limit: int | None) -> None:
     from nexus_pipeline.queues.dead_letters import count_by_class
 
     if not sys.stdin.isatty():
-        raise Mistake("discarding by --class or --all needs --yes where nobody can be asked")
+        raise UserError("discarding by --class or --all needs --yes where nobody can be asked")
     with database() as connection:
         found = [each.letters for each in count_by_class(connection) if error_class in (None, each.error_class)]
     number = sum(found) if limit is None else min(sum(found), limit)
     if number and not typer.confirm(f"discard {counted(number, 'dead letter')}?", err=True):
-        raise Failure("nothing was discarded")
+        raise FailedError("nothing was discarded")
 
 
 def _act(
@@ -232,7 +231,7 @@ def _settle_ids(connection: Connection, action: str, ids: Sequence[int]) -> list
     if faults:
         for fault in faults[1:11]:
             note(f"nexus: {fault}")
-        raise Mistake(f"{faults[0]}; nothing was {_done(action)}")
+        raise UserError(f"{faults[0]}; nothing was {_done(action)}")
     return list(before.values())
 
 

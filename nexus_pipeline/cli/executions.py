@@ -9,8 +9,9 @@ from uuid import UUID
 import typer
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, one_of, parse_since, utf8
-from nexus_pipeline.cli.output import Mistake, console, counted, database, safe, say, say_json, table, to_json
+from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, table, to_json
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import NotFoundError, UserError
 
 executions_app = typer.Typer()
 app.add_typer(executions_app, name="executions", short_help="List what was decided, or show one decision.")
@@ -42,7 +43,7 @@ def executions(
     if context.invoked_subcommand is not None:
         given = [value for value in (status, symbol, signal, msg_id, since) if value is not None]
         if given or as_json or limit != 20:
-            raise Mistake("options of the list do not go before `show`: nexus executions show ID [--json]")
+            raise UserError("options of the list do not go before `show`: nexus executions show ID [--json]")
         return
     from nexus_pipeline.executions import SIGNALS, STATUSES, list_executions
 
@@ -88,11 +89,11 @@ def show_execution(
     try:
         wanted = UUID(execution_id)
     except ValueError:
-        raise Mistake(f"{safe(execution_id, 60)}: is no id of an execution, which is a UUID") from None
+        raise UserError(f"{safe(execution_id, 60)}: is no id of an execution, which is a UUID") from None
     with database() as connection:
         found = one_execution(connection, wanted)
     if found is None:
-        raise Mistake(f"there is no execution {wanted}")
+        raise NotFoundError(f"there is no execution {wanted}")
     if as_json:
         say_json(found)
     else:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from nexus_pipeline.cli.output import Mistake, counted, safe, say, say_json
+from nexus_pipeline.cli.output import counted, safe, say, say_json
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import NotFoundError, UserError
 
 
 @app.command(
@@ -33,7 +34,7 @@ def migrate(
     settings = load_settings()
     if to is None:
         if yes:
-            raise Mistake("--yes belongs to --to NAME")
+            raise UserError("--yes belongs to --to NAME")
         conninfo = server_conninfo(settings)
         applied = migrations.migrate(conninfo)
         pgmq = migrations.update_pgmq(conninfo)
@@ -47,9 +48,9 @@ def migrate(
         return
     names = migrations.migration_names()
     if to != "nothing" and to not in names:
-        raise Mistake(f"no migration is named {safe(to, 100)}; there are: {', '.join(names)}, and `nothing`")
+        raise NotFoundError(f"no migration is named {safe(to, 100)}; there are: {', '.join(names)}, and `nothing`")
     if not yes:
-        raise Mistake(f"going back to {to} deletes what the later migrations hold: add --yes if that is meant")
+        raise UserError(f"going back to {to} deletes what the later migrations hold: add --yes if that is meant")
     back = migrations.rollback(server_conninfo(settings), to)
     if as_json:
         say_json({"applied": [], "rolled_back": back, "pgmq": None})

@@ -1,4 +1,4 @@
-"""What the verbs have in common: the database, JSON, tables, and the two ways to end badly.
+"""What the verbs have in common: the database, JSON, tables.
 
 What comes out of the database was sent by anybody. Before it reaches a terminal, characters that could move the
 cursor or change colours are replaced; JSON output is plain ASCII with escapes.
@@ -25,30 +25,12 @@ if TYPE_CHECKING:
 _PIPE_COLUMNS = 240
 
 
-class Mistake(Exception):
-    """Something the user can put right, in one line; `nexus` ends with 2."""
-
-    exit_code = 2
-
-
-class Failure(Exception):
-    """Something that could not be done, in one line; `nexus` ends with 1."""
-
-    exit_code = 1
-
-
-class Interrupted(Exception):
-    """Ctrl-C in the middle of something, with one line on how far it came; `nexus` ends with 130."""
-
-    exit_code = 130
-
-
 @contextmanager
 def database() -> Iterator[Connection]:
     """A connection to the database, started where it is ours, and migrated.
 
     Raises:
-        SettingsError, DatabaseError: with one line that says what to do.
+        UserError, UnavailableError: with one line that says what to do.
     """
     from psycopg.types.json import set_json_loads
 

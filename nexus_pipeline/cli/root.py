@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nexus_pipeline.cli.output import Mistake
+from nexus_pipeline.errors import UserError
 
 # The order of the verbs in `nexus --help`; a verb that is not named here stands at the end.
 _ORDER = (
@@ -52,4 +52,4 @@ def _nexus(
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-        raise Mistake("no command was given")
+        raise UserError("no command was given")

@@ -15,9 +15,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from nexus_pipeline.cli.output import (
-    Failure,
-    Interrupted,
-    Mistake,
     console,
     counted,
     database,
@@ -27,6 +24,7 @@ from nexus_pipeline.cli.output import (
     say_json,
 )
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import ConflictError, FailedError, InterruptError, NotFoundError, UserError
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
@@ -100,11 +98,11 @@ def send(
     if path is None:
         text = _accepted(json_request if json_request is not None else manual.request_text(fields, trend), force)
         if count > 1 and _names_event(text):
-            raise Mistake("--count: a request with an event_id is queued once, however often it is sent")
+            raise UserError("--count: a request with an event_id is queued once, however often it is sent")
         total = _send(queue, manual.batches(text for _ in range(count)), count, delay, force)
     else:
         if count > 1:
-            raise Mistake("--count repeats one request, not a file")
+            raise UserError("--count repeats one request, not a file")
         spooled = _spooled(path, force)
         try:
             total = _send(queue, manual.batches(spooled), len(spooled), delay, force)
@@ -119,7 +117,7 @@ def send(
 def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_options: bool) -> str | None:
     """The file to read, `-` for standard input, or None for one request; refuses two ways at once."""
     if stdin is not None and stdin != "-":
-        raise Mistake(f"{safe(stdin, 100)}: the only argument is - for standard input; a file goes by --file")
+        raise UserError(f"{safe(stdin, 100)}: the only argument is - for standard input; a file goes by --file")
     given = [
         name
         for name, there in (
@@ -131,9 +129,9 @@ def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_o
         if there
     ]
     if not given:
-        raise Mistake("nothing to send: give --rsi, --json-request, --file, or - for standard input")
+        raise UserError("nothing to send: give --rsi, --json-request, --file, or - for standard input")
     if len(given) > 1:
-        raise Mistake(f"a request comes one way, not by {' and '.join(given)}")
+        raise UserError(f"a request comes one way, not by {' and '.join(given)}")
     return stdin or file
 
 
@@ -143,10 +141,10 @@ def _accepted(text: str, force: bool) -> str:
 
     try:
         if len(text) > MAX_LINE_BYTES:
-            raise Mistake(f"message: is longer than {MAX_LINE_BYTES} bytes; nothing was sent")
+            raise UserError(f"message: is longer than {MAX_LINE_BYTES} bytes; nothing was sent")
         return accept(text, force=force)
     except InvalidRequest as error:
-        raise Mistake(f"{safe(error)}; nothing was sent") from None
+        raise UserError(f"{safe(error)}; nothing was sent") from None
 
 
 def _names_event(text: str) -> bool:
@@ -168,7 +166,7 @@ def _spooled(path: str, force: bool) -> Any:
             note(safe(refusal))
         lines = counted(len(error.refusals), "line")
         ending = "" if error.read_to_the_end else " and the rest was not read"
-        raise Mistake(f"{lines} refused{ending}; nothing was sent") from None
+        raise UserError(f"{lines} refused{ending}; nothing was sent") from None
 
 
 def _step(number: int, advance: Callable[[int], None]) -> None:
@@ -180,7 +178,7 @@ def _step(number: int, advance: Callable[[int], None]) -> None:
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if path == "-":
         if sys.stdin is None:
-            raise Mistake("standard input is closed")
+            raise UserError("standard input is closed")
         yield sys.stdin.buffer
         return
     try:
@@ -188,7 +186,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
             stream.peek(1)  # a folder can be opened, but not read
             yield stream
     except OSError as error:
-        raise Mistake(f"{safe(path, 200)}: {error.strerror}") from None
+        raise UserError(f"{safe(path, 200)}: {error.strerror}") from None
 
 
 def _send(queue: str, batches: Iterable[list[str]], requests: int, delay: int, force: bool) -> _Total:
@@ -203,19 +201,19 @@ def _send(queue: str, batches: Iterable[list[str]], requests: int, delay: int, f
         with _asked_to_stop() as asked, _progress("sending", requests) as advance:
             for batch in batches:
                 if asked():
-                    raise Interrupted(f"interrupted: {_handled(total, requests)}")
+                    raise InterruptError(f"interrupted: {_handled(total, requests)}")
                 try:
                     result = enqueue(connection, queue, batch, delay)
                 except psycopg.DataError as error:
                     said = safe(str(error).splitlines()[0], 500)
-                    raise Mistake(f"PostgreSQL cannot store this: {said}; {_handled(total, requests)}") from None
+                    raise UserError(f"PostgreSQL cannot store this: {said}; {_handled(total, requests)}") from None
                 except psycopg.OperationalError:
-                    raise Failure(
+                    raise FailedError(
                         f"the connection to PostgreSQL was lost: {_handled(total, requests)},"
                         f" and of the {len(batch):,} after them none or all"
                     ) from None
                 except KeyboardInterrupt:
-                    raise Interrupted(
+                    raise InterruptError(
                         f"interrupted: {_handled(total, requests)}, and of the {len(batch):,} after them none or all"
                     ) from None
                 total.sent += result.sent
@@ -233,9 +231,9 @@ def _refuse_strange_queue(connection: Connection, queue: str, force: bool) -> No
     ).fetchone()
     there, served = row if row is not None else (False, False)
     if not there:
-        raise Mistake(f"there is no queue {queue}")
+        raise NotFoundError(f"there is no queue {queue}")
     if not served and not force:
-        raise Mistake(f"the queue {queue} takes no signal requests (--force sends all the same)")
+        raise ConflictError(f"the queue {queue} takes no signal requests (--force sends all the same)")
 
 
 def _handled(total: _Total, requests: int) -> str:

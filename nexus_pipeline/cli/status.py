@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_pipeline.cli.output import Failure, Mistake, console, counted, database, safe, say_json, table
+from nexus_pipeline.cli.output import console, counted, database, safe, say_json, table
 from nexus_pipeline.cli.root import app
+from nexus_pipeline.errors import FailedError, UserError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +34,7 @@ def status(
 
     checked_queue(queue)
     if watch is not None and as_json:
-        raise Mistake("--watch is for people, --json for programs: give one of them")
+        raise UserError("--watch is for people, --json for programs: give one of them")
     with database() as connection:
         found = _status(connection, queue)
         if watch is not None:
@@ -43,29 +44,21 @@ def status(
     else:
         console().print(_status_table(found))
     if not found["adds_up"]:
-        raise Failure(f"the counts of {queue} do not add up: {_what_is_off(found)}")
+        raise FailedError(f"the counts of {queue} do not add up: {_what_is_off(found)}")
 
 
 def _status(connection: Connection, queue: str) -> dict[str, Any]:
     """The ledger of a queue, its results and dead letters, and what is stale of the aggregates, as JSON values."""
     from dataclasses import asdict
 
-    import psycopg
-
-    from nexus_pipeline.analytics.hours import WindowError
     from nexus_pipeline.analytics.stale import stale_summary
     from nexus_pipeline.queues.dead_letters import count_by_class
     from nexus_pipeline.queues.ledger import ledger
     from nexus_pipeline.queues.names import RESULTS_QUEUE
     from nexus_pipeline.settings import load_settings
 
-    try:
-        book = ledger(connection, queue)
-        stale = stale_summary(connection, load_settings().partitions_start, datetime.now(UTC))
-    except psycopg.errors.UndefinedTable:
-        raise Mistake(f"there is no queue {queue}") from None
-    except WindowError as error:
-        raise Mistake(str(error)) from None
+    book = ledger(connection, queue)
+    stale = stale_summary(connection, load_settings().partitions_start, datetime.now(UTC))
     results = connection.execute("SELECT queue_length FROM pgmq.metrics(%s)", (RESULTS_QUEUE,)).fetchone()
     classes = count_by_class(connection)
     return {

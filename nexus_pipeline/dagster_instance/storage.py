@@ -22,7 +22,8 @@ from dagster_postgres import DagsterPostgresStorage
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
-from nexus_pipeline.database.connection import DatabaseError, connect, dagster_conninfo
+from nexus_pipeline.database.connection import connect, dagster_conninfo
+from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.settings import Settings, load_settings
 
 # Dagster reads it at each event. Events that come in numbers (one a partition) are then one statement for 200.
@@ -113,8 +114,8 @@ def _pool(settings: Settings) -> tuple[str, sqlalchemy.Engine]:
     """Where Dagster's storage is, and the one pool of this process to it.
 
     Raises:
-        DatabaseError: it does not answer, or is missing and may not be made; a process that Dagster spawned to execute
-            a run waits for it before.
+        UnavailableError: it does not answer, or is missing and may not be created; a process that Dagster spawned to
+            execute a run waits for it before.
     """
     spawned = multiprocessing.parent_process() is not None
     deadline = time.monotonic() + (_PATIENCE_AT_START_SECONDS if spawned else 0)
@@ -123,7 +124,7 @@ def _pool(settings: Settings) -> tuple[str, sqlalchemy.Engine]:
             conninfo = dagster_conninfo(settings)
             connect(conninfo).close()
             break
-        except DatabaseError:
+        except UnavailableError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_SECONDS)

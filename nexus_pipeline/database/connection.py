@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.errors import NexusError
+from nexus_pipeline.errors import FailedError, NexusError, UnavailableError, UserError
 from nexus_pipeline.settings import Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -21,23 +21,18 @@ EMBEDDED_DAGSTER_DATABASE = "nexus_dagster"
 _CONNECT_TIMEOUT_SECONDS = 10
 
 
-class DatabaseError(RuntimeError):
-    """The database cannot be used; the text is one line that says why and what to do, without any secret."""
-
-
 def server_conninfo(settings: Settings) -> str:
     """The libpq conninfo of the database to work in; the embedded server is started, or found, where none is named.
 
     Raises:
-        DatabaseError: the URL is none, or the embedded server does not start.
+        UserError: NEXUS_DATABASE_URL is no libpq URL.
+        UnavailableError: the embedded server does not start.
     """
     if settings.database_url is not None:
         try:
             parts = conninfo_to_dict(settings.database_url.get_secret_value())
         except psycopg.ProgrammingError:
-            raise DatabaseError(
-                "NEXUS_DATABASE_URL: is no libpq URL, as in postgresql://user@host:5432/database"
-            ) from None
+            raise UserError("NEXUS_DATABASE_URL: is no libpq URL, as in postgresql://user@host:5432/database") from None
         return make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **parts})
     return _embedded_conninfo(settings, EMBEDDED_DATABASE)
 
@@ -46,13 +41,14 @@ def dagster_conninfo(settings: Settings) -> str:
     """The libpq conninfo of Dagster's own storage: named, or a second database on the same server, made when absent.
 
     Raises:
-        DatabaseError: it is missing and may not be made.
+        UserError: NEXUS_DAGSTER_DATABASE_URL is no libpq URL.
+        UnavailableError: the database is missing and may not be created.
     """
     if settings.dagster_database_url is not None:
         try:
             conninfo_to_dict(settings.dagster_database_url.get_secret_value())
         except psycopg.ProgrammingError:
-            raise DatabaseError("NEXUS_DAGSTER_DATABASE_URL: is no libpq URL") from None
+            raise UserError("NEXUS_DAGSTER_DATABASE_URL: is no libpq URL") from None
         return make_conninfo(settings.dagster_database_url.get_secret_value())
     if settings.database_url is None:
         return _embedded_conninfo(settings, EMBEDDED_DAGSTER_DATABASE)
@@ -62,7 +58,7 @@ def dagster_conninfo(settings: Settings) -> str:
         try:
             _create_database(connection, name)
         except psycopg.errors.InsufficientPrivilege:
-            raise DatabaseError(
+            raise UnavailableError(
                 f"Dagster's database {name} is missing and the role {connection.info.user} may not create it: "
                 f"run CREATE DATABASE {name} OWNER {connection.info.user}, or set NEXUS_DAGSTER_DATABASE_URL"
             ) from None
@@ -73,12 +69,12 @@ def connect(conninfo: str) -> Connection:
     """An autocommitting connection.
 
     Raises:
-        DatabaseError: nothing answers there, or it refuses us.
+        UnavailableError: nothing answers there, or it refuses us.
     """
     try:
         return psycopg.connect(conninfo, autocommit=True, application_name="nexus")
     except psycopg.OperationalError as error:
-        raise DatabaseError(f"no connection to PostgreSQL at {place(conninfo)}: {first_line(error)}") from None
+        raise UnavailableError(f"no connection to PostgreSQL at {place(conninfo)}: {first_line(error)}") from None
 
 
 def open_pool(conninfo: str, size: int) -> Pool:
@@ -106,11 +102,34 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def is_connection_lost(error: psycopg.Error) -> bool:
+    """Whether the session is gone, so that a new connection may do what this one could not.
+
+    `OperationalError` alone does not say so: deadlocks, timeouts and a full disk are OperationalErrors as well.
+    """
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state.startswith("08") or state in {"57P01", "57P02", "57P03"}
+
+
+def as_nexus_error(error: psycopg.Error) -> NexusError | None:
+    """The error of the product for an error of PostgreSQL, in the server's own words.
+
+    None for a defect of ours, which keeps its traceback: a wrong statement (class 42) or wrong use of the driver.
+    """
+    said = first_line(error)
+    if is_connection_lost(error):
+        return UnavailableError(f"the connection to PostgreSQL was lost: {said}")
+    if isinstance(error, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege):
+        return UnavailableError(f"PostgreSQL refused: {said}")
+    if isinstance(error, psycopg.ProgrammingError | psycopg.InterfaceError):
+        return None
+    return FailedError(f"PostgreSQL refused: {said}")
+
+
 def _embedded_conninfo(settings: Settings, database: str) -> str:
-    try:
-        info = embedded.start(settings.home)
-    except NexusError as error:
-        raise DatabaseError(str(error)) from None
+    info = embedded.start(settings.home)
     url = embedded.database_url(info, database)
     try:
         with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_SECONDS):

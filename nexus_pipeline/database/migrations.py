@@ -11,9 +11,10 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from nexus_pipeline.database.connection import Connection, DatabaseError, connect, first_line, place
+from nexus_pipeline.database.connection import Connection, connect, first_line, place
 from nexus_pipeline.database.pgmq import ensure_pgmq
 from nexus_pipeline.database.statements import queries, sql_folder
+from nexus_pipeline.errors import NotFoundError, UnavailableError
 
 OLDEST_SERVER = 150000
 # One number for all who migrate this database: "nexus" in ASCII.
@@ -56,11 +57,11 @@ def migrate(conninfo: str) -> list[str]:
     Ten processes may call this at once. With nothing to do it costs one query.
 
     Raises:
-        DatabaseError: the server is too old, the database newer than the code, or the role may not do it.
+        UnavailableError: the server is too old, the database newer than the code, or the role may not do it.
     """
     with connect(conninfo) as connection:
         if connection.info.server_version < OLDEST_SERVER:
-            raise DatabaseError(
+            raise UnavailableError(
                 f"PostgreSQL 15 or newer is needed; {place(conninfo)} runs {connection.info.server_version // 10000}"
             )
         if not _to_do(schema_state(connection)):
@@ -71,7 +72,7 @@ def migrate(conninfo: str) -> list[str]:
                 try:
                     _apply(connection, conninfo)
                 except psycopg.errors.InsufficientPrivilege as error:
-                    raise DatabaseError(
+                    raise UnavailableError(
                         f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
                         f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}; "
                         f"GRANT CREATE ON SCHEMA public TO {connection.info.user}"
@@ -91,11 +92,11 @@ def rollback(conninfo: str, down_to: str) -> list[str]:
     Returns the names taken back.
 
     Raises:
-        DatabaseError: no migration has that name.
+        NotFoundError: no migration has that name.
     """
     known = migration_names()
     if down_to != "nothing" and down_to not in known:
-        raise DatabaseError(f"no migration is named {down_to}; there are: {', '.join(known)}")
+        raise NotFoundError(f"no migration is named {down_to}; there are: {', '.join(known)}")
     with connect(conninfo) as connection, _lock(connection):
         applied = schema_state(connection).applied
         back = [name for name in applied if down_to == "nothing" or name > down_to]
@@ -107,7 +108,7 @@ def rollback(conninfo: str, down_to: str) -> list[str]:
 
 def _to_do(state: SchemaState) -> list[str]:
     if state.unknown:
-        raise DatabaseError(
+        raise UnavailableError(
             f"the database is newer than this code: it has migration {state.unknown[-1]}; update nexus-pipeline"
         )
     return state.pending

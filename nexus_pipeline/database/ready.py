@@ -13,7 +13,7 @@ def ready_database(settings: Settings) -> str:
     """The conninfo of the database, started where it is ours, and migrated.
 
     Raises:
-        DatabaseError: with one line that says what to do.
+        UserError, UnavailableError: with one line that says what to do.
     """
     conninfo = server_conninfo(settings)
     migrate(conninfo)

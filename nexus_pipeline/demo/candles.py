@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from nexus_pipeline.errors import UserError
 from nexus_pipeline.signals.indicators import MissingExtra, rsi, trend
 
 BAR: Final = timedelta(hours=1)
@@ -27,7 +28,7 @@ _FILE: Final = Path("datasets", "data", "FOREX_EURUSD_1H_ASK.csv")
 _COLUMNS: Final = ["Time", "Open", "High", "Low", "Close", "Volume"]
 
 
-class CandleError(ValueError):
+class CandleError(UserError):
     """Candles that cannot be used; the text names the candle and what is wrong with it."""
 
 
@@ -215,7 +216,7 @@ def _candle(row: list[str], place: str) -> Candle:
     try:
         opened_at = datetime.strptime(row[0], "%d.%m.%Y %H:%M:%S.%f").replace(tzinfo=UTC)
         return Candle(opened_at, *map(float, row[1:]))
-    except ValueError as error:
+    except (ValueError, CandleError) as error:
         raise CandleError(f"{place}: {error}") from error
 
 

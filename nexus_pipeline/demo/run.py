@@ -22,6 +22,7 @@ from nexus_pipeline.database.statements import queries
 from nexus_pipeline.demo.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
 from nexus_pipeline.demo.figures import figures
 from nexus_pipeline.demo.report import render
+from nexus_pipeline.errors import FailedError
 from nexus_pipeline.local import up
 from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import ledger
@@ -36,7 +37,7 @@ _SENT_AT_ONCE = 1_000
 _LONGEST_SECONDS = 300
 
 
-class DemoError(RuntimeError):
+class DemoError(FailedError):
     """The demo could not be run to its end; the text says why."""
 
 

@@ -20,7 +20,6 @@ from nexus_pipeline.embedded.accounts import Account
 from nexus_pipeline.errors import UnavailableError, UserError
 
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
-_DEFAULT_VERSION = 18
 SOCKET = ".s.PGSQL.5432"
 # Length of a socket's path, bytes, that Linux (107) and macOS (103) both accept.
 _SOCKET_PATH_BYTES = 103
@@ -70,19 +69,6 @@ log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 log_checkpoints = off
 """
-
-
-def wanted_version() -> int:
-    """Major version for a new data folder: NEXUS_POSTGRES_VERSION, by default 18.
-
-    Raises:
-        UserError: the variable is neither 16 nor 18.
-    """
-    text = os.environ.get("NEXUS_POSTGRES_VERSION") or str(_DEFAULT_VERSION)
-    if text not in map(str, _INSTALLATIONS):
-        choices = " or ".join(map(str, _INSTALLATIONS))
-        raise UserError(f"NEXUS_POSTGRES_VERSION: there is no version {text!r}, only {choices}")
-    return int(text)
 
 
 def data_version(data: Path) -> int | None:

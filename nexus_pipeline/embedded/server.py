@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 from nexus_pipeline.embedded import accounts, files
 from nexus_pipeline.embedded.accounts import Account
 from nexus_pipeline.errors import NexusError, UnavailableError, UserError
+from nexus_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     import psutil
@@ -152,7 +153,7 @@ def _locked(home: Path) -> Iterator[None]:
 def _start(home: Path) -> ServerInfo:
     """Starts the server of `home`, unless another process does first."""
     data = home / "postgres"
-    wanted = files.wanted_version()
+    wanted = load_settings().postgres_version
     if not home.exists():
         files.installation_folder(wanted)  # raises before a folder is created
     accounts.prepare_home(home, _LOCK)
@@ -179,7 +180,7 @@ def _start(home: Path) -> ServerInfo:
 
 
 def _pg_ctl(account: Account, data: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    version = files.data_version(data) or files.wanted_version()
+    version = files.data_version(data) or load_settings().postgres_version
     return files.run(account, files.programs(version) / "bin" / "pg_ctl", arguments, data, _RECOVERY_SECONDS)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Final
 
+from nexus_pipeline.errors import UserError
 from nexus_pipeline.signals.request import Invalid, InvalidRequest, dumps, parse, parse_and_check
 
 MAX_LINE_BYTES: Final = 4 << 20
@@ -36,7 +37,7 @@ class Refusal:
         return f"line {self.line}: {self.invalid}"
 
 
-class RefusedLines(ValueError):
+class RefusedLines(UserError):
     """Lines were refused: the first ones, at most `MAX_REFUSALS`, after which reading ended."""
 
     def __init__(self, refusals: list[Refusal], *, read_to_the_end: bool) -> None:

@@ -23,7 +23,6 @@ from nexus_pipeline.database.connection import (
     EMBEDDED_DAGSTER_DATABASE,
     EMBEDDED_DATABASE,
     Connection,
-    DatabaseError,
     connect,
     first_line,
     place,
@@ -73,7 +72,7 @@ def examine(settings: Settings, *, port: int = 3000, serving: bool = False) -> l
         with connect(conninfo) as connection:
             findings += _database(connection, conninfo)
             findings.append(_dagster_database(connection, settings, conninfo))
-    except DatabaseError as error:
+    except NexusError as error:
         findings.append(
             Finding("connection", FAIL, str(error), "start the server, or correct or unset NEXUS_DATABASE_URL")
         )
@@ -163,7 +162,7 @@ def _port(port: int, serving: bool) -> Finding:
 def _embedded(settings: Settings) -> Iterator[Finding]:
     """The server out of the wheel, as far as it can be seen without starting it."""
     try:
-        embedded_files.installation_folder(embedded_files.wanted_version())
+        embedded_files.installation_folder(settings.postgres_version)
     except NexusError as error:
         yield Finding("server", FAIL, str(error), "set NEXUS_DATABASE_URL to a server of your own")
         return
@@ -184,7 +183,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
         with connect(url) as connection:
             yield from _database(connection, url)
         yield dagster
-    except DatabaseError as error:
+    except NexusError as error:
         yield Finding("connection", FAIL, str(error), "nexus down, then nexus up")
 
 
@@ -281,8 +280,8 @@ def _dagster_database(connection: Connection, settings: Settings, conninfo: str)
         try:
             with connect(make_conninfo(url, connect_timeout=10)) as other:
                 return Finding("dagster", OK, f"its database answers at {place(other.info.dsn)}")
-        except (DatabaseError, psycopg.ProgrammingError) as error:
-            said = str(error) if isinstance(error, DatabaseError) else "NEXUS_DAGSTER_DATABASE_URL is no libpq URL"
+        except (NexusError, psycopg.ProgrammingError) as error:
+            said = str(error) if isinstance(error, NexusError) else "NEXUS_DAGSTER_DATABASE_URL is no libpq URL"
             return Finding("dagster", FAIL, said, "correct or unset NEXUS_DAGSTER_DATABASE_URL")
     # As connection.dagster_conninfo calls it.
     of_its_own = f"{connection.info.dbname[:55]}_dagster"
@@ -301,5 +300,5 @@ def _dagster_database(connection: Connection, settings: Settings, conninfo: str)
     try:
         with connect(make_conninfo(conninfo, dbname=name)):
             return Finding("dagster", OK, f"its database {name} answers")
-    except DatabaseError as error:
+    except NexusError as error:
         return Finding("dagster", FAIL, str(error), f"GRANT CONNECT ON DATABASE {name} TO {role}")

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from nexus_pipeline.dagster_instance.home import dagster_home
+from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.local import running
 
 # A Unix socket's path may have 107 bytes.
@@ -32,7 +33,7 @@ _RESTARTS_AT_MOST = 5
 _STABLE_SECONDS = 120
 
 
-class StackError(RuntimeError):
+class StackError(UnavailableError):
     """A process did not come up; the text is one line, with what its log says last."""
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-import psycopg
 from pydantic import Field
 
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
@@ -14,7 +13,7 @@ from nexus_pipeline.processing.batch import BatchResult, process_batch
 from nexus_pipeline.processing.summary import summarise
 from nexus_pipeline.queues.leases import RetryPolicy
 from nexus_pipeline.queues.ledger import depth
-from nexus_pipeline.queues.names import MAIN_QUEUE, QueueNameError, checked_queue
+from nexus_pipeline.queues.names import MAIN_QUEUE, checked_queue
 from nexus_pipeline.settings import load_settings
 
 # What goes from step to step is a few figures: it needs no file.
@@ -45,16 +44,9 @@ def plan(
     batch_size = config.batch_size or settings.batch_size
     max_batches = config.max_batches or settings.batches_per_run
     deadline = time.monotonic() + (config.max_seconds or settings.seconds_per_run)
-    try:
+    with nexus.connect(_nothing_is_lost(settings.lease_seconds)) as connection:
         queue = checked_queue(config.queue)
-        with nexus.connect() as connection:
-            seen = depth(connection, queue, up_to=batch_size * max_batches)
-    except QueueNameError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
-    except psycopg.errors.UndefinedTable:
-        raise dg.Failure(f"there is no queue {config.queue}", allow_retries=False) from None
-    except psycopg.OperationalError as error:
-        raise _gone(error, settings.lease_seconds) from error
+        seen = depth(connection, queue, up_to=batch_size * max_batches)
     batches = math.ceil(seen.waiting / batch_size)
     context.log.info(f"{seen.waiting} waiting (counted up to {batch_size * max_batches}): {batches} batches")
     for number in range(1, batches + 1):
@@ -76,18 +68,10 @@ def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusD
         # Not even a connection is asked for: without a server, each step left would wait for one, and try again.
         context.add_output_metadata(_metadata(BatchResult()))
         return vars(BatchResult())
-    try:
-        with nexus.connect() as connection:
-            result = process_batch(
-                connection,
-                planned["queue"],
-                planned["batch_size"],
-                settings.lease_seconds,
-                policy,
-                planned["deadline"],
-            )
-    except psycopg.OperationalError as error:
-        raise _gone(error, settings.lease_seconds) from error
+    with nexus.connect(_nothing_is_lost(settings.lease_seconds)) as connection:
+        result = process_batch(
+            connection, planned["queue"], planned["batch_size"], settings.lease_seconds, policy, planned["deadline"]
+        )
     context.add_output_metadata(_metadata(result))
     return vars(result)
 
@@ -112,10 +96,5 @@ def _metadata(result: BatchResult) -> dict[str, Any]:
     return {**vars(result), "ms": round(result.ms, 2)}
 
 
-def _gone(error: psycopg.OperationalError, lease_seconds: int) -> dg.Failure:
-    """The failure of a run whose database went away: what happened, and that nothing is lost."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return dg.Failure(
-        f"PostgreSQL went away: {lines[0]}. Nothing is lost: what was not settled waits in the queue again "
-        f"when its lease ends ({lease_seconds} s)."
-    )
+def _nothing_is_lost(lease_seconds: int) -> str:
+    return f"Nothing is lost: what was not settled waits in the queue again when its lease ends ({lease_seconds} s)."

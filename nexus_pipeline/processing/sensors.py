@@ -7,7 +7,6 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import psycopg
 
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.processing.jobs import GRACE_SECONDS, QUEUE_TAG, process_trading_workflow
@@ -44,8 +43,8 @@ def workflow_main_queue_sensor(context: dg.SensorEvaluationContext, nexus: Nexus
     try:
         with nexus.connect() as connection:
             seen = depth(connection, MAIN_QUEUE)
-    except psycopg.OperationalError as error:
-        return dg.SensorResult(skip_reason=f"the database does not answer: {str(error).strip().splitlines()[0]}")
+    except dg.Failure as error:
+        return dg.SensorResult(skip_reason=f"the database does not answer: {error}")
     in_flight = _runs_in_flight(context.instance, settings)
     number = runs_to_request(seen.waiting, in_flight, settings)
     observations, cursor = _observe(context.cursor, seen, in_flight)

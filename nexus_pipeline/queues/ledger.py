@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
+
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,33 @@ class Ledger:
 
 
 def depth(connection: Connection, queue: str, up_to: int = 1_000_000) -> Depth:
-    """What waits, counted up to `up_to`; cheap enough to ask every second."""
-    row = connection.execute("SELECT * FROM nexus.depth(%s, %s)", (queue, up_to)).fetchone()
+    """What waits, counted up to `up_to`; cheap enough to ask every second.
+
+    Raises:
+        NotFoundError: there is no such queue.
+    """
+    with _of(queue):
+        row = connection.execute("SELECT * FROM nexus.depth(%s, %s)", (queue, up_to)).fetchone()
     assert row is not None  # noqa: S101 - the function returns one row
     return Depth(*row)
 
 
 def ledger(connection: Connection, queue: str) -> Ledger:
-    """The states of all messages; reads the whole archive (about a second for a million)."""
-    row = connection.execute("SELECT * FROM nexus.ledger(%s)", (queue,)).fetchone()
+    """The states of all messages; reads the whole archive (about a second for a million).
+
+    Raises:
+        NotFoundError: there is no such queue.
+    """
+    with _of(queue):
+        row = connection.execute("SELECT * FROM nexus.ledger(%s)", (queue,)).fetchone()
     assert row is not None  # noqa: S101 - the function returns one row
     return Ledger(*row)
+
+
+@contextmanager
+def _of(queue: str) -> Iterator[None]:
+    """Say which queue is missing where its table is."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable:
+        raise NotFoundError(f"there is no queue {queue}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from nexus_pipeline.errors import UserError
+
 MAIN_QUEUE = "workflow_main_queue"
 RESULTS_QUEUE = "workflow_results"
 ERRORS_QUEUE = "workflow_errors"
@@ -11,16 +13,12 @@ ERRORS_QUEUE = "workflow_errors"
 _NAME = re.compile(r"[a-z0-9_]{1,47}")
 
 
-class QueueNameError(ValueError):
-    """A queue name that cannot be used."""
-
-
 def checked_queue(name: str) -> str:
     """The name, when it is 1 to 47 of a-z, 0-9 and _ (in PostgreSQL, `MyQ` and `myq` would share a table).
 
     Raises:
-        QueueNameError: it is anything else.
+        UserError: it is anything else.
     """
     if not _NAME.fullmatch(name):
-        raise QueueNameError(f"queue name {name[:60]!r}: must be 1 to 47 of a-z, 0-9 and _")
+        raise UserError(f"queue name {name[:60]!r}: must be 1 to 47 of a-z, 0-9 and _")
     return name

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from nexus_pipeline.errors import UnavailableError
+
 WARM_UP_BARS: Final = 150
 """Bars that an RSI(14) needs before it is given: at 30 bars it can still be 7 points off the RSI of the full
 history, at 50 two points, at 100 a twentieth of a point."""
@@ -19,11 +21,11 @@ DEAD_BAND: Final = 0.0005
 Trend = Literal["bullish", "bearish", "neutral"]
 
 
-class MissingExtra(ImportError):
+class MissingExtra(UnavailableError):
     """A package that an optional feature needs is not installed; the text says what to install."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; run: pip install "nexus-pipeline[{extra}]"', name=package)
+        super().__init__(f'{package} is not installed; run: pip install "nexus-pipeline[{extra}]"')
 
 
 @dataclass(frozen=True, slots=True)

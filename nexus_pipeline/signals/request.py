@@ -16,6 +16,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Final, NamedTuple, NoReturn
 
+from nexus_pipeline.errors import UserError
+
 MAX_BYTES: Final = 65_536
 """Longest request, in UTF-8 bytes of the text that PostgreSQL prints for it."""
 MAX_TEXT: Final = 200
@@ -57,7 +59,7 @@ class Invalid:
         return f"{self.field}: {self.reason}"
 
 
-class InvalidRequest(ValueError):
+class InvalidRequest(UserError):
     """A request that is refused; its text is one line with the field and the reason."""
 
     def __init__(self, invalid: Invalid) -> None:

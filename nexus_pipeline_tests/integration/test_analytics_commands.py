@@ -11,12 +11,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from nexus_pipeline.analytics.backfill import BackfillError, run_backfill, window_of_arguments
-from nexus_pipeline.analytics.hours import DAY, HOUR, Window, WindowError, hour_of
+from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
+from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
 from nexus_pipeline.analytics.partitions import hour_key
 from nexus_pipeline.analytics.report import hours_report
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.errors import FailedError, UserError
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.analytics import differences, execution
 from nexus_pipeline_tests.support.commands import PROJECT
@@ -122,9 +123,7 @@ def test_a_backfill_makes_a_range_in_few_runs_and_tells_how_far_it_is(
 
 def test_a_backfill_whose_run_fails_says_which(instance: dg.DagsterInstance, connection: Connection) -> None:
     connection.execute("ALTER TABLE hourly_signal_aggregates RENAME COLUMN volume TO gone")
-    with pytest.raises(
-        BackfillError, match=r"run [0-9a-f-]{36} of the hours from .* failed in hourly_signal_aggregates"
-    ):
+    with pytest.raises(FailedError, match=r"run [0-9a-f-]{36} of the hours from .* failed in hourly_signal_aggregates"):
         run_backfill(instance, Window(MIDNIGHT - DAY, MIDNIGHT), lambda *_: None, definitions=DEFINITIONS)
 
 
@@ -141,7 +140,7 @@ def test_a_backfill_whose_run_fails_says_which(instance: dg.DagsterInstance, con
 def test_a_range_that_cannot_be_backfilled_is_refused_in_one_line(
     settings: Settings, start: str, end: str, why: str
 ) -> None:
-    with pytest.raises(WindowError, match=why) as caught:
+    with pytest.raises(UserError, match=why) as caught:
         window_of_arguments(settings, start, end)
     assert "\n" not in str(caught.value)
 

@@ -17,9 +17,10 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database.connection import Connection, DatabaseError, connect
+from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.queues.leases import RetryPolicy
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
@@ -42,7 +43,8 @@ WORKERS = """
 # For each line on standard input a worker is forked, whose pid is printed. It stops where the line says.
 import os, random, signal, sys, time
 import psycopg
-from nexus_pipeline.database.connection import DatabaseError, connect
+from nexus_pipeline.database.connection import connect
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.queues.leases import RetryPolicy, claim, settle
 
 def work(url, stop):
@@ -68,7 +70,7 @@ def keep_working(url, stop):
     while True:
         try:
             work(url, stop)
-        except (DatabaseError, psycopg.Error):
+        except (NexusError, psycopg.Error):
             time.sleep(0.05)  # the server is away: try again
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -278,7 +280,7 @@ def send_until_it_is_said_to_be_done(url: str, home: Path, requests: list[str]) 
             with connect(url) as connection:
                 enqueue(connection, MAIN_QUEUE, requests)
                 return
-        except (DatabaseError, psycopg.Error):
+        except (NexusError, psycopg.Error):
             assert time.monotonic() < deadline
             embedded.start(home)
 

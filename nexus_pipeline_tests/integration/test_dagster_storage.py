@@ -17,9 +17,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from nexus_pipeline.dagster_instance.storage import NexusStorage, sqlalchemy_url
-from nexus_pipeline.database.connection import Connection, DatabaseError, dagster_conninfo
+from nexus_pipeline.database.connection import Connection, dagster_conninfo
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.commands import wait_until
 from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, forget_pools, instance
@@ -95,7 +96,7 @@ def test_a_restart_of_the_server_goes_unnoticed(monkeypatch: pytest.MonkeyPatch)
 def test_a_server_that_was_never_there_is_said_at_once_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", "postgresql://me:secret@127.0.0.1:1/dagster")
     began = time.monotonic()
-    with pytest.raises(DatabaseError, match=r"^no connection to PostgreSQL at 127\.0\.0\.1:1/dagster: ") as error:
+    with pytest.raises(UnavailableError, match=r"^no connection to PostgreSQL at 127\.0\.0\.1:1/dagster: ") as error:
         NexusStorage()
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
@@ -134,7 +135,7 @@ def test_a_role_that_may_not_make_the_database_is_told_what_to_do(server_url: st
         try:
             with temporary_database(server_url, f"work_{role}", owner=role) as url:
                 settings = Settings(database_url=SecretStr(role_url(url, role, "p")))
-                with pytest.raises(DatabaseError) as error:
+                with pytest.raises(UnavailableError) as error:
                     dagster_conninfo(settings)
                 said = str(error.value)
                 assert f"CREATE DATABASE work_{role}_dagster OWNER {role}" in said

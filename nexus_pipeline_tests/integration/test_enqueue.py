@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.queues.names import MAIN_QUEUE, QueueNameError
+from nexus_pipeline.errors import UserError
+from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import Sent, enqueue
 from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced, drain, one
 
@@ -115,5 +116,5 @@ def test_two_senders_of_the_same_events_in_opposite_order_send_each_once_and_nev
 
 
 def test_a_queue_name_that_cannot_be_one_is_refused_before_anything_is_sent(connection: Connection) -> None:
-    with pytest.raises(QueueNameError, match="must be 1 to 47 of a-z, 0-9 and _"):
+    with pytest.raises(UserError, match="must be 1 to 47 of a-z, 0-9 and _"):
         enqueue(connection, "Main Queue", ['{"rsi": 25}'])

@@ -293,7 +293,7 @@ def test_a_run_whose_server_is_stopped_fails_with_a_message_that_says_so_and_los
         lines = failures(result)
         assert lines
         for line in lines:
-            assert line.startswith("PostgreSQL went away: ")
+            assert line.startswith("the connection to PostgreSQL was lost: ")
             assert line.endswith(
                 "Nothing is lost: what was not settled waits in the queue again when its lease ends (1 s)."
             )

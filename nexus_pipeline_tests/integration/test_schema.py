@@ -18,7 +18,6 @@ from pydantic import SecretStr
 
 from nexus_pipeline.database.connection import (
     Connection,
-    DatabaseError,
     connect,
     dagster_conninfo,
     open_pool,
@@ -26,6 +25,7 @@ from nexus_pipeline.database.connection import (
 )
 from nexus_pipeline.database.migrations import migrate, migration_names, rollback, schema_state, update_pgmq
 from nexus_pipeline.database.ready import ready_database
+from nexus_pipeline.errors import NotFoundError, UnavailableError, UserError
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced, drain, one, send_signals
 from nexus_pipeline_tests.support.servers import role_url, temporary_database
@@ -151,7 +151,7 @@ def test_each_migration_can_be_taken_back_alone_and_applied_again(conninfo: str,
 
 
 def test_taking_back_to_a_migration_that_does_not_exist_is_one_clear_line(conninfo: str) -> None:
-    with pytest.raises(DatabaseError, match=r"^no migration is named 9999; there are: 0001.queues, 0002") as caught:
+    with pytest.raises(NotFoundError, match=r"^no migration is named 9999; there are: 0001.queues, 0002") as caught:
         rollback(conninfo, "9999")
     assert "\n" not in str(caught.value)
 
@@ -163,7 +163,7 @@ def test_a_database_that_is_newer_than_the_code_is_refused_with_one_clear_line(
         "INSERT INTO nexus._yoyo_migration (migration_hash, migration_id, applied_at_utc)"
         " VALUES ('f00', '9999.from-the-future', now())"
     )
-    with pytest.raises(DatabaseError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         migrate(conninfo)
     assert str(caught.value) == (
         "the database is newer than this code: it has migration 9999.from-the-future; update nexus-pipeline"
@@ -193,7 +193,7 @@ def test_an_owner_who_is_no_superuser_can_set_up_and_use_the_database(owned_data
 
 
 def test_a_role_that_may_not_set_up_the_database_is_told_what_to_grant(role: Role, empty_database: str) -> None:
-    with pytest.raises(DatabaseError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         migrate(role.at(empty_database))
     said = str(caught.value)
     assert said.startswith(f"the role {role.name} may not set up ")
@@ -208,7 +208,7 @@ def test_a_role_that_may_not_set_up_the_database_is_told_what_to_grant(role: Rol
     ]
     with connect(empty_database) as admin:
         admin.execute(grants[0])
-    with pytest.raises(DatabaseError, match="may not set up"):
+    with pytest.raises(UnavailableError, match="may not set up"):
         migrate(role.at(empty_database))
     with connect(empty_database) as admin:
         admin.execute(grants[1])
@@ -263,7 +263,7 @@ def test_a_role_without_grants_reads_no_payload_and_calls_nothing(
 
 
 def test_a_server_that_does_not_answer_is_one_line_without_secrets() -> None:
-    with pytest.raises(DatabaseError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         connect("postgresql://somebody:hidden-password@127.0.0.1:1/some_database")
     said = str(caught.value)
     assert said.startswith("no connection to PostgreSQL at 127.0.0.1:1/some_database: ")
@@ -277,7 +277,7 @@ def test_a_url_that_is_none_is_refused_by_the_name_of_its_variable_and_never_rep
         (Settings(database_url=broken), "NEXUS_DATABASE_URL"),
         (Settings(dagster_database_url=broken), "NEXUS_DAGSTER_DATABASE_URL"),
     ):
-        with pytest.raises(DatabaseError, match=f"^{name}: is no libpq URL") as caught:
+        with pytest.raises(UserError, match=f"^{name}: is no libpq URL") as caught:
             (server_conninfo if name == "NEXUS_DATABASE_URL" else dagster_conninfo)(settings)
         assert "hidden-password" not in str(caught.value)
 
@@ -301,7 +301,7 @@ def test_dagsters_database_is_made_beside_ours_once(server_url: str, conninfo: s
 
 
 def test_a_role_that_may_make_no_database_for_dagster_is_told_what_to_do(role: Role, owned_database: str) -> None:
-    with pytest.raises(DatabaseError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         dagster_conninfo(Settings(database_url=SecretStr(owned_database)))
     said = str(caught.value)
     assert "run CREATE DATABASE" in said

@@ -12,9 +12,10 @@ import psutil
 import psycopg
 import pytest
 
-from nexus_pipeline.database.connection import DatabaseError, connect
+from nexus_pipeline.database.connection import connect
 from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import NexusError
 from nexus_pipeline.queues.ledger import Ledger, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
@@ -67,7 +68,7 @@ class Sender:
             try:
                 with connect(self.url) as connection:
                     enqueue(connection, MAIN_QUEUE, batch)
-            except (DatabaseError, psycopg.Error):
+            except (NexusError, psycopg.Error):
                 continue
             number += 1
             self.sent += len(batch)

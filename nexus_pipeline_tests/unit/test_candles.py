@@ -144,7 +144,7 @@ def test_whole_weeks_bring_the_last_close_to_the_7_days_before_now(now: datetime
 def test_weeks_need_an_offset_and_a_candle() -> None:
     with pytest.raises(ValueError, match="now needs an offset"):
         weeks_to([candle(0, 1.0)], datetime(2026, 1, 1))
-    with pytest.raises(ValueError, match="no candles"):
+    with pytest.raises(CandleError, match="no candles"):
         weeks_to([], START)
     assert weeks_to([candle(0, 1.0)], START + BAR) == 0
 

@@ -13,7 +13,7 @@ import typer
 
 from nexus_pipeline.cli import app as cli
 from nexus_pipeline.cli.arguments import parse_since
-from nexus_pipeline.cli.output import Mistake
+from nexus_pipeline.errors import UserError
 from nexus_pipeline_tests.support.cli import Nexus
 
 ID = "019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d"
@@ -192,7 +192,7 @@ def test_a_variable_out_of_range_is_a_mistake_that_names_it(
 def test_no_url_at_all_is_one_line_that_does_not_repeat_it(nexus: Nexus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_DATABASE_URL", "host geheim")
     ended = nexus("status")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "NEXUS_DATABASE_URL" in ended.line
     assert "geheim" not in ended.err
 
@@ -222,5 +222,5 @@ def test_since_is_a_duration_or_a_time(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1y", "2026-01-31", "2026-13-01T00:00:00Z", "99999999w"])
 def test_since_refuses_what_is_no_time(text: str) -> None:
-    with pytest.raises(Mistake, match="--since"):
+    with pytest.raises(UserError, match="--since"):
         parse_since(text, datetime.now(UTC))

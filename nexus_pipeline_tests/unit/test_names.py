@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_pipeline.queues.names import ERRORS_QUEUE, MAIN_QUEUE, RESULTS_QUEUE, QueueNameError, checked_queue
+from nexus_pipeline.errors import UserError
+from nexus_pipeline.queues.names import ERRORS_QUEUE, MAIN_QUEUE, RESULTS_QUEUE, checked_queue
 
 ALLOWED = string.ascii_lowercase + string.digits + "_"
 
@@ -40,7 +41,7 @@ def test_a_name_of_small_letters_digits_and_underscores_is_taken_as_it_is(name: 
     ],
 )
 def test_any_other_name_is_refused_in_one_line(name: str) -> None:
-    with pytest.raises(QueueNameError, match="must be 1 to 47 of a-z, 0-9 and _") as caught:
+    with pytest.raises(UserError, match="must be 1 to 47 of a-z, 0-9 and _") as caught:
         checked_queue(name)
     assert "\n" not in str(caught.value)
 
@@ -50,11 +51,11 @@ def test_a_name_is_taken_exactly_when_it_cannot_share_a_table_with_another(name:
     if 1 <= len(name) <= 47 and set(name) <= set(ALLOWED):
         assert checked_queue(name) == name
     else:
-        with pytest.raises(QueueNameError):
+        with pytest.raises(UserError):
             checked_queue(name)
 
 
 def test_a_long_name_is_not_repeated_whole() -> None:
-    with pytest.raises(QueueNameError) as caught:
+    with pytest.raises(UserError) as caught:
         checked_queue("x" * 100_000)
     assert len(str(caught.value)) < 200

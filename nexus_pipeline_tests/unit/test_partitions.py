@@ -33,7 +33,6 @@ from nexus_pipeline.analytics.previews import markdown_table, numbers_of, previe
 from nexus_pipeline.analytics.report import HoursReport, ReportHour, sparkline
 from nexus_pipeline.analytics.stale import LONGEST_RANGE, MOST_RANGES, Range, ranges_to_make
 from nexus_pipeline.analytics.windows import SIGNALS
-from nexus_pipeline.settings import SettingsError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
@@ -97,7 +96,7 @@ def test_a_range_may_reach_from_the_first_hour_to_the_end_of_the_open_one() -> N
 def test_a_start_in_the_future_is_refused_by_name() -> None:
     future = datetime.now(UTC) + DAY
     for make in (hour_partitions, day_partitions, week_partitions):
-        with pytest.raises(SettingsError, match=r"NEXUS_PARTITIONS_START: .* lies in the future"):
+        with pytest.raises(WindowError, match=r"NEXUS_PARTITIONS_START: .* lies in the future"):
             make(future)
 
 

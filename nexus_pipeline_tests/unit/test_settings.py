@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from nexus_pipeline.settings import Settings, SettingsError, load_settings
+from nexus_pipeline.errors import UserError
+from nexus_pipeline.settings import Settings, load_settings
 
 SECRET = "hidden-password"
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UserError) as caught:
         load_settings()
     said = str(caught.value)
     assert said.startswith(f"{name}: ")
