@@ -28,7 +28,7 @@ down: .venv/.demo  ## stop what runs in the background, the database too
 
 # The long files come first (acceptance), so that no worker ends with one of them alone.
 test: .venv/.dev  ## all tests, on the embedded PostgreSQL (TESTS="..." for some, or options of pytest)
-	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --no-loadscope-reorder --reruns 1)
+	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --no-loadscope-reorder)
 
 lint: .venv/.dev  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +22,9 @@ from nexus_pipeline.database.migrations import migrate
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support import servers
 
-_MARKED = ("integration", "acceptance")
+_MARKED = ("integration", "acceptance", "migration")
+HOUR_SECONDS = 3600
+_NO_START_WITHIN_SECONDS = 45
 
 hypothesis_settings.register_profile(
     "nexus",
@@ -75,19 +79,38 @@ def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(autouse=True)
+def _hour_that_does_not_end(request: pytest.FixtureRequest) -> None:
+    """Waits out the last seconds of an hour: a test that compares with the clock's hour must not begin in them."""
+    left = HOUR_SECONDS - time.time() % HOUR_SECONDS
+    if left < _NO_START_WITHIN_SECONDS and request.node.get_closest_marker("integration"):
+        time.sleep(left)
+
+
 @pytest.fixture(scope="session")
-def template_database(server_url: str) -> Iterator[str]:
-    """The name of a migrated database that nobody is connected to."""
-    name = f"nexus_template_{uuid4().hex[:12]}"
-    with servers.temporary_database(server_url, name) as url:
-        migrate(url)
-        yield name
+def template_database(server_url: str) -> Iterator[Callable[[], str]]:
+    """Gives the name of a migrated database that nobody is connected to.
+
+    It is made again when an hour has ended: a migrated database counts the hours that closed since.
+    """
+    with ExitStack() as databases:
+        names: dict[int, str] = {}
+
+        def template() -> str:
+            hour = int(time.time() // HOUR_SECONDS)
+            if hour not in names:
+                name = f"nexus_template_{uuid4().hex[:12]}"
+                migrate(databases.enter_context(servers.temporary_database(server_url, name)))
+                names[hour] = name
+            return names[hour]
+
+        yield template
 
 
 @pytest.fixture
-def conninfo(server_url: str, template_database: str) -> Iterator[str]:
+def conninfo(server_url: str, template_database: Callable[[], str]) -> Iterator[str]:
     """The URL of a migrated database of the test's own."""
-    with servers.temporary_database(server_url, f"nexus_test_{uuid4().hex[:12]}", template_database) as url:
+    with servers.temporary_database(server_url, f"nexus_test_{uuid4().hex[:12]}", template_database()) as url:
         yield url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from nexus_pipeline_tests.support.commands import home, wait_until
 from nexus_pipeline_tests.support.pipeline import (
     Sender,
     assert_every_message_has_one_outcome,
+    kill_one_at_work,
     pipeline,
     runs_at_work,
     server,
@@ -35,8 +37,7 @@ def test_the_server_stopped_and_started_in_mid_run_twice_needs_no_operator(
             embedded.start(own_home)
             wait_for_progress(url, up, 45)
         # A run that is killed afterwards is still noticed at once: Dagster's code server lives on whole.
-        wait_until(lambda: bool(runs_at_work(up)), 30)
-        runs_at_work(up)[0].kill()
+        wait_until(lambda: kill_one_at_work(up, random.Random()), 30)
         sender.stop()
         wait_until_drained(url, up, 150)
         wait_until_no_run_seems_at_work(port)

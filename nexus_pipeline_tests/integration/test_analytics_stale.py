@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -306,7 +307,7 @@ def follow(connection: Connection) -> None:
 
 
 @pytest.fixture(scope="module")
-def server_connection(server_url: str, template_database: str):
+def server_connection(server_url: str, template_database: Callable[[], str]):
     """One database for all examples of a property: making one for each takes longer than the example."""
     from uuid import uuid4
 
@@ -314,7 +315,7 @@ def server_connection(server_url: str, template_database: str):
 
     name = f"nexus_property_{uuid4().hex[:12]}"
     with (
-        servers.temporary_database(server_url, name, template_database) as url,
+        servers.temporary_database(server_url, name, template_database()) as url,
         psycopg.connect(url, autocommit=True) as opened,
     ):
         yield opened

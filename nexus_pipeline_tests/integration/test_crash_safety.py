@@ -39,6 +39,10 @@ from nexus_pipeline_tests.support.servers import embedded_server
 
 PATIENT = RetryPolicy(max_attempts=8, base_seconds=0.001, max_seconds=0.001)
 LEASE_SECONDS = 1
+WAITING_FOR_THE_LOCK = (
+    "FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 WORKERS = """
 # For each line on standard input a worker is forked, whose pid is printed. It stops where the line says.
 import os, random, signal, sys, time
@@ -163,7 +167,7 @@ def test_killed_after_its_claim_a_worker_has_done_nothing_and_its_messages_come_
     workers.start()  # waits for the lease to end, as any worker does
     wait_for(connection, "SELECT completed = 30 FROM nexus.ledger('workflow_main_queue')")
     assert_each_has_one_outcome(connection, ids)
-    assert one(connection, "SELECT count(*) FROM pgmq.a_workflow_main_queue WHERE read_ct = 2") == 20
+    assert one(connection, "SELECT count(*) FROM pgmq.a_workflow_main_queue WHERE read_ct > 1") == 20
 
 
 def test_killed_after_its_commit_a_worker_leaves_nothing_to_do_again(connection: Connection, workers: Workers) -> None:
@@ -194,7 +198,7 @@ def test_killed_inside_its_settling_all_of_it_is_done_or_nothing(
     connection.execute("SELECT pg_advisory_lock(42)")
     ids = send(connection, [{"rsi": number if number % 4 else -1} for number in range(20)])
     pid = workers.start()
-    wait_for(connection, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    wait_for(connection, f"SELECT count(*) = 1 {WAITING_FOR_THE_LOCK}")
     workers.kill(pid)
     assert (balanced(connection).sent, balanced(connection).completed) == (20, 0)
 
@@ -206,9 +210,7 @@ def test_killed_inside_its_settling_all_of_it_is_done_or_nothing(
         wait_until_alone(connection)
         assert (balanced(connection).completed, balanced(connection).dead_lettered) == (15, 5)
     else:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        )
+        connection.execute(f"SELECT pg_terminate_backend(pid, 60000) {WAITING_FOR_THE_LOCK}")
         assert (balanced(connection).completed, balanced(connection).waiting) == (0, 20)
         connection.execute("SELECT pg_advisory_unlock(42)")
     workers.start()
@@ -229,8 +231,10 @@ def test_two_workers_killed_20_times_at_random_under_load_leave_each_message_one
         batch: list[object] = [{"rsi": number % 101, "price": number} for number in range(500)]
         batch[7] = {"rsi": "none"}
         batch[77] = {"rsi": 25, "strategy": "raising"}
+        before = one(connection, "SELECT count(*) FROM workflow_executions")
         ids += send(connection, batch)
-        time.sleep(chance.uniform(0.02, 0.2))
+        wait_for(connection, f"SELECT count(*) > {before} FROM workflow_executions")  # the workers are at work
+        time.sleep(chance.uniform(0, 0.1))
         workers.kill(chance.choice(workers.pids))
         workers.start()
         assert ledger(connection, MAIN_QUEUE).adds_up
@@ -242,8 +246,8 @@ def test_two_workers_killed_20_times_at_random_under_load_leave_each_message_one
     found = balanced(connection)
     assert (found.sent, found.completed, found.dead_lettered) == (10_000, 9_960, 40)
     assert_each_has_one_outcome(connection, ids)
-    # The kills did hit: good messages were read again by another worker.
-    assert one(connection, "SELECT count(*) FROM pgmq.a_workflow_main_queue WHERE read_ct = 2") > 0
+    # The kills did hit: messages were read again by another worker.
+    assert one(connection, "SELECT count(*) FROM pgmq.a_workflow_main_queue WHERE read_ct > 1") > 0
 
 
 @pytest.fixture
@@ -255,7 +259,7 @@ def own_server() -> Iterator[tuple[embedded.ServerInfo, Path]]:
 
 def kill_server(info: embedded.ServerInfo) -> None:
     os.kill(info.pid, signal.SIGKILL)
-    wait_for_end = time.monotonic() + 10
+    wait_for_end = time.monotonic() + 60
     while psutil.pid_exists(info.pid) and time.monotonic() < wait_for_end:
         time.sleep(0.01)
 
@@ -269,7 +273,8 @@ def kill_a_worker_of_the_server(info: embedded.ServerInfo) -> None:
             " AND application_name = 'nexus' AND pid <> pg_backend_pid() LIMIT 1",
         )
         os.kill(pid, signal.SIGKILL)
-        time.sleep(0.2)
+        with pytest.raises(psycopg.OperationalError):  # until this session was ended, too
+            wait_for(connection, "SELECT false")
 
 
 def send_until_it_is_said_to_be_done(url: str, home: Path, requests: list[str]) -> None:

@@ -18,6 +18,7 @@ from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.local.doctor import Finding, examine, package_faults
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
+from nexus_pipeline_tests.support.commands import free_port
 
 
 @pytest.fixture
@@ -28,12 +29,6 @@ def nexus(nexus_env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeyp
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in findings}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_where_all_is_well_every_check_is_ok(nexus: Nexus) -> None:

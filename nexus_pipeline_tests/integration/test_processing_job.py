@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -120,13 +119,12 @@ def test_a_run_takes_no_more_batches_than_its_budget(instance: dg.DagsterInstanc
 def test_a_run_claims_nothing_after_its_budget_of_seconds(instance: dg.DagsterInstance, connection: Connection) -> None:
     send_signals(connection, 400)
     make_settling_slow(connection, 0.6)
-    began = time.monotonic()
     result = execute(instance, batch_size=10, max_seconds=4)
     assert result.success
     state = balanced(connection)
-    assert 0 < state.completed <= 80
+    # A settling takes 0.6 s, so that there is time for seven batches at most; a loaded machine does fewer.
+    assert 0 < state.completed <= 70
     assert state.completed + state.waiting == 400
-    assert time.monotonic() - began < 20
     # The batches it had no time for are steps that claimed nothing.
     claimed = [found["claimed"] for found in step_metadata(result, "batch")]
     assert len(claimed) == 40
@@ -228,7 +226,7 @@ def cut_off_while_settling(connection: Connection, conninfo: str, times: int) ->
                     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
                     " AND query LIKE '%nexus.settle%' AND pid <> pg_backend_pid() LIMIT 1"
                 ).fetchall():
-                    own.execute("SELECT pg_terminate_backend(%s, 2000)", (pid,))
+                    own.execute("SELECT pg_terminate_backend(%s, 60000)", (pid,))
                     ended.append(pid)
 
     thread = threading.Thread(target=cut)
@@ -242,9 +240,8 @@ def cut_off_while_settling(connection: Connection, conninfo: str, times: int) ->
 
 
 def test_a_run_whose_session_is_cut_goes_on_with_the_steps_retry_and_loses_nothing(
-    instance: dg.DagsterInstance, connection: Connection, conninfo: str, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, connection: Connection, conninfo: str
 ) -> None:
-    monkeypatch.setenv("NEXUS_LEASE_SECONDS", "2")
     ids = send_signals(connection, 40)
     with cut_off_while_settling(connection, conninfo, times=1) as ended:
         result = execute(instance, batch_size=20)
@@ -271,27 +268,33 @@ def test_a_run_whose_server_is_stopped_fails_with_a_message_that_says_so_and_los
         url = embedded.database_url(info, "work")
         migrate(url)
         monkeypatch.setenv("NEXUS_DATABASE_URL", url)
-        with connect(url) as connection:
-            ids = send_signals(connection, 300)
-            make_settling_slow(connection, 0.2)
+        holder = connect(url)
+        ids = send_signals(holder, 300)
+        # The second batch waits in its settling for a lock that we hold, until the server is stopped.
+        holder.execute(
+            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF (SELECT count(*) FROM workflow_executions) > 10 THEN PERFORM pg_advisory_xact_lock(42); END IF;"
+            " RETURN NULL; END $$"
+        )
+        holder.execute("CREATE TRIGGER hold AFTER INSERT ON workflow_executions EXECUTE FUNCTION hold()")
+        holder.execute("SELECT pg_advisory_lock(42)")
         # So long a worker waits for a connection: a second instead of ten, four times.
         monkeypatch.setattr(shared_pool(load_settings()), "timeout", 1.0)
 
         def stop_in_mid_run() -> None:
-            with connect(url) as connection:
-                wait_until(lambda: one(connection, "SELECT count(*) FROM workflow_executions") > 0, 60)
+            held_up = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            wait_until(lambda: one(holder, held_up) > 0, 60)
             embedded.stop(home)
+            holder.close()
 
         stopper = threading.Thread(target=stop_in_mid_run)
         stopper.start()
-        began = time.monotonic()
-        result = execute(instance, batch_size=10, max_seconds=3)
+        result = execute(instance, batch_size=10, max_seconds=10)
         stopper.join()
-        # The steps after the deadline do not wait for the server, too.
-        assert time.monotonic() - began < 60
         assert not result.success
         lines = failures(result)
-        assert lines
+        # Each step that fails has waited for three seconds or more; those after the deadline do not wait.
+        assert 0 < len(lines) < 6
         for line in lines:
             assert line.startswith("the connection to PostgreSQL was lost: ")
             assert line.endswith(
@@ -300,7 +303,7 @@ def test_a_run_whose_server_is_stopped_fails_with_a_message_that_says_so_and_los
         assert tries_again(result) >= 3
         embedded.start(home)
         with connect(url) as connection:
-            assert 0 < balanced(connection).completed < 300
+            assert balanced(connection).completed == 10
             let_leases_end(connection)
             while (lease := claim(connection, MAIN_QUEUE, 500, 30)) is not None:
                 settle(connection, lease, SOON)

@@ -61,7 +61,7 @@ def starter(home: Path, code: str = START, **environment: str) -> subprocess.Pop
 
 def started(process: subprocess.Popen[str]) -> int:
     """Waits for a starter to end, and returns the pid of the postmaster that it printed."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return int(out)
 
@@ -77,7 +77,7 @@ def kill_hard(info: ServerInfo) -> None:
     """Kills the postmaster as the kernel does when memory runs out, and waits until it is gone."""
     postmaster = psutil.Process(info.pid)
     os.kill(info.pid, signal.SIGKILL)
-    psutil.wait_procs([postmaster], timeout=10)
+    psutil.wait_procs([postmaster], timeout=60)
 
 
 def end(process: subprocess.Popen[Any]) -> None:

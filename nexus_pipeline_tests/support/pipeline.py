@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -107,6 +108,17 @@ def runs_at_work(up: Background) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def kill_one_at_work(up: Background, chance: random.Random) -> bool:
+    """Kills a run, if one is at work; says whether it did."""
+    at_work = runs_at_work(up)
+    if not at_work:
+        return False
+    with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        chance.choice(at_work).kill()
+        return True
+    return False
 
 
 def state(url: str) -> Ledger:
