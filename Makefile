@@ -26,9 +26,9 @@ up: .venv/.demo  ## database, Dagster UI, daemon and code server, until Ctrl-C
 down: .venv/.demo  ## stop what runs in the background, the database too
 	@$(BIN)/nexus down
 
-# The long files come first (acceptance), so that no worker ends with one of them alone.
+# The long tests come first (acceptance); a worker that has done its half takes tests over from the other.
 test: .venv/.dev  ## all tests, on the embedded PostgreSQL (TESTS="..." for some, or options of pytest)
-	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist loadfile --no-loadscope-reorder)
+	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist worksteal)
 
 lint: .venv/.dev  ## style, types, import rules
 	$(BIN)/ruff check .
