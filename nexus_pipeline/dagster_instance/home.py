@@ -10,7 +10,7 @@ _CHECKOUT = Path(__file__).parent.parent.parent / "dagster.yaml"
 
 
 def dagster_home(home: Path) -> Path:
-    """`<home>/dagster`, private, with the instance's configuration as this version of the code has it."""
+    """Return `<home>/dagster`, readable by its owner only, with the `dagster.yaml` of this version of the code."""
     folder = home.resolve() / "dagster"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

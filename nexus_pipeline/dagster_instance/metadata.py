@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
-# Up to this many partitions, the public method costs little.
-_FEW_PARTITIONS = 24
+from nexus_pipeline.dagster_instance.contract import Feature, usable
 
 
 def add_partition_metadata(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each partition's materialization in this run its own metadata, by partition key.
+    """Give each partition's materialization in this run its own metadata.
 
     `context.add_asset_metadata` copies everything added before and lists the run's partitions again in each call: for
-    a year of hours that takes minutes. Many partitions are therefore added at once.
+    a year of hours that takes minutes. All partitions are therefore added at once.
+
+    Args:
+        context: of an asset that has added no metadata for these partitions yet.
+        metadata: by partition key.
     """
-    if len(metadata) <= _FEW_PARTITIONS:
+    if not usable(Feature.METADATA):
         for key, values in metadata.items():
             context.add_asset_metadata(values, partition_key=key)
         return
-    step = context.op_execution_context._step_execution_context
-    added = dict(step._metadata_accumulator.per_output_metadata)
-    for key, values in metadata.items():
-        added[AssetMetadataHandle(asset_key=context.asset_key, partition_key=key)] = values
-    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
+    from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
+
+    step = context.get_step_execution_context()
+    accumulated = step._metadata_accumulator
+    added = {AssetMetadataHandle(asset_key=context.asset_key, partition_key=key): metadata[key] for key in metadata}
+    # The one private attribute written here: the accumulator is immutable, and Dagster itself assigns a new one.
+    step._metadata_accumulator = type(accumulated)(per_output_metadata={**accumulated.per_output_metadata, **added})

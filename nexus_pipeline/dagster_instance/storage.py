@@ -1,148 +1,87 @@
 """Dagster's own storage: in a second database of the same server, with pooled connections and batched events.
 
-`dagster.yaml` names this class. It resolves its URL when it is made, because a `dagster.yaml` can give no variable a
-default: so every Dagster command works with nothing set.
+`dagster.yaml` names this class. It finds its URL itself, because `dagster.yaml` cannot give a variable a default: so
+every Dagster command works with nothing set.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg2
-import sqlalchemy
-from dagster._config.config_schema import UserConfigSchema
-from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
-from psycopg.conninfo import conninfo_to_dict
+from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage, PostgresScheduleStorage
 
+from nexus_pipeline.dagster_instance.contract import Feature, usable
+from nexus_pipeline.dagster_instance.engine import Pooled, dagster_url, shared_engine
 from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
-from nexus_pipeline.database.connection import connect, dagster_conninfo
-from nexus_pipeline.errors import UnavailableError
-from nexus_pipeline.settings import Settings, load_settings
+from nexus_pipeline.settings import load_settings
 
-# Dagster reads it at each event. Events that come in numbers (one a partition) are then one statement for 200.
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import EventLogStorage
+    from dagster._core.storage.runs.base import RunStorage
+    from dagster._core.storage.schedules.base import ScheduleStorage
+
+# Dagster reads it for each event, and then stores the events of many partitions in batches of 200.
 _BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
-# Connections of one process to Dagster's database: one kept open, the rest for the daemon's threads while they need it.
-_KEPT_CONNECTIONS = 1
-_MORE_CONNECTIONS = 4
-_CONNECT_TIMEOUT_SECONDS = 10
-# How long a process that worked with the server waits for it to come back. Dagster asks six times: so a run that the
-# server leaves waits for about a minute before it fails.
-_PATIENCE_SECONDS = 10.0
-# How long a run's process waits at its start; the daemon waits for that start for 60 s.
-_PATIENCE_AT_START_SECONDS = 40.0
-# This thread of Dagster's code server reports the runs whose process died, and ends for ever at its first error: runs
-# that die later would seem to be at work until their time is over. So it waits until the server is back.
-_WAITS_WITHOUT_END = "grpc-server-cleanup"
-_RETRY_SECONDS = 0.5
 
 
-def sqlalchemy_url(conninfo: str) -> str:
-    """A libpq conninfo as the URL that Dagster's SQLAlchemy takes, with psycopg2 and with every option kept."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
-    user, password, database = (parts.pop(name, None) for name in ("user", "password", "dbname"))
-    parts.setdefault("connect_timeout", str(_CONNECT_TIMEOUT_SECONDS))
-    url = sqlalchemy.URL.create("postgresql+psycopg2", user, password, database=database, query=parts)
-    return url.render_as_string(hide_password=False)
+class NexusRunStorage(Pooled, PostgresRunStorage):
+    """The stock runs on the shared pool."""
 
 
-def _pooled_engine(url: str) -> sqlalchemy.Engine:
-    """A small pool, whose connections are tried before use: a restart of the server goes unnoticed.
-
-    Events are committed without waiting for the disk. After a crash of the server Dagster may have lost the events of
-    the last moment (three times wal_writer_delay: 0.6 s); what became of a message is in our own tables, not there.
-    """
-    given = sqlalchemy.make_url(url).query.get("options", "")
-    engine = sqlalchemy.create_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        pool_size=_KEPT_CONNECTIONS,
-        max_overflow=_MORE_CONNECTIONS,
-        pool_pre_ping=True,
-        connect_args={"options": f"{given} -c synchronous_commit=off".strip()},
-    )
-    sqlalchemy.event.listen(engine, "do_connect", _connect_patiently)
-    return engine
+class NexusScheduleStorage(Pooled, PostgresScheduleStorage):
+    """The stock schedules and sensors on the shared pool."""
 
 
 class NexusStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in PostgreSQL.
+    """Runs, events and schedules in PostgreSQL, over one small pool for all instances of this process.
 
-    Stock storages open two connections for each event. All three, of every instance that this process makes, share one
-    small pool here.
+    Raises:
+        UnavailableError: the database does not answer, or is missing and may not be created.
     """
 
-    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, inst_data: Any = None) -> None:
         settings = load_settings()
-        with _first_one_alone:
-            url, engine = _pool(settings)
-            # Dagster's code server makes an instance a second: the tables are looked for once.
+        os.environ.setdefault(_BATCH_VARIABLE, "200")
+        with _initialization:
+            url = dagster_url(settings)
+            # Here, because a cached function that threads call at the same time may run twice.
+            shared_engine(url)
+            # Dagster's code server makes an instance each second: it looks for the tables once.
             super().__init__(url, should_autocreate_tables=url not in _with_tables, inst_data=inst_data)
             _with_tables.add(url)
-        self._event_log_storage = NexusEventLogStorage(url, should_autocreate_tables=False)
-        os.environ.setdefault(_BATCH_VARIABLE, "200")
-        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
-            storage._engine = engine
-            # The stock method gives each storage a pool of up to 21 connections.
-            vars(storage)["optimize_for_webserver"] = _already_pooled
+        pooled = usable(Feature.STORAGE)
+        self._runs = NexusRunStorage(url, False) if pooled else super().run_storage
+        self._events = NexusEventLogStorage(url, False) if pooled else super().event_log_storage
+        self._schedules = NexusScheduleStorage(url, False) if pooled else super().schedule_storage
+
+    @property
+    def run_storage(self) -> RunStorage:
+        """Runs."""
+        return self._runs
+
+    @property
+    def event_log_storage(self) -> EventLogStorage:
+        """Events."""
+        return self._events
+
+    @property
+    def schedule_storage(self) -> ScheduleStorage:
+        """Schedules and sensors."""
+        return self._schedules
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
-        """No configuration: the environment says where the database is."""
+    def config_type(cls) -> dict[str, Any]:
+        """Take no configuration: the environment says where the database is."""
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> NexusStorage:
-        """What Dagster calls to make it."""
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> NexusStorage:
+        """Create the storage for an instance."""
         return cls(inst_data)
 
 
-_first_one_alone = threading.Lock()
+_initialization = threading.Lock()
 _with_tables: set[str] = set()
-
-
-@cache
-def _pool(settings: Settings) -> tuple[str, sqlalchemy.Engine]:
-    """Where Dagster's storage is, and the one pool of this process to it.
-
-    Raises:
-        UnavailableError: it does not answer, or is missing and may not be created; a process that Dagster spawned to
-            execute a run waits for it before.
-    """
-    spawned = multiprocessing.parent_process() is not None
-    deadline = time.monotonic() + (_PATIENCE_AT_START_SECONDS if spawned else 0)
-    while True:
-        try:
-            conninfo = dagster_conninfo(settings)
-            connect(conninfo).close()
-            break
-        except UnavailableError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_SECONDS)
-    url = sqlalchemy_url(conninfo)
-    return url, _pooled_engine(url)
-
-
-def _connect_patiently(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
-    """A new connection; for a server that is away for a moment, once it is back."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return dialect.connect(*arguments, **options)
-        except psycopg2.OperationalError:
-            if time.monotonic() > deadline and threading.current_thread().name != _WAITS_WITHOUT_END:
-                raise
-            time.sleep(_RETRY_SECONDS)
-
-
-def _already_pooled(statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-    """In place of what Dagster's web server asks for."""

@@ -13,9 +13,7 @@ from nexus_pipeline.analytics.partitions import RANGE_END_TAG, RANGE_START_TAG, 
 from nexus_pipeline.analytics.schedules import closed_hour_schedule
 from nexus_pipeline.analytics.sensors import KEEPING_UP_TAGS, MOST_RUNS, stale_hours_sensor
 from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
-from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
-from nexus_pipeline.dagster_instance.storage import sqlalchemy_url
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline_tests.support.analytics import ALL, differences, execution
@@ -221,11 +219,8 @@ def test_the_schedule_makes_the_hour_that_just_closed_and_the_sensor_does_not_ma
 
 
 def test_what_is_planned_in_a_range_is_stored_for_each_partition_and_each_check_once(
-    instance: dg.DagsterInstance, connection: Connection, dagster_database: str, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, connection: Connection
 ) -> None:
-    storage = NexusEventLogStorage(sqlalchemy_url(dagster_database), should_autocreate_tables=False)
-    storage.register_instance(instance)
-    monkeypatch.setattr(instance, "_event_storage", storage)
     tags = tags_of(hour_key(NOON), hour_key(NOON + 9 * HOUR))
     result = defs.resolve_job_def("hourly_aggregates_job").execute_in_process(instance=instance, tags=tags)
     assert result.success
@@ -237,5 +232,5 @@ def test_what_is_planned_in_a_range_is_stored_for_each_partition_and_each_check_
         (record,) = instance.get_asset_records([key])
         assert record.asset_entry.last_run_id == result.run_id
         check = dg.AssetCheckKey(key, f"{asset}_reconcile")
-        history = storage.get_asset_check_execution_history(check, limit=100)
+        history = instance.event_log_storage.get_asset_check_execution_history(check, limit=100)
         assert [found.status.value for found in history] == ["SUCCEEDED"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import dagster as dg
@@ -16,7 +17,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
-from nexus_pipeline.dagster_instance.storage import NexusStorage, sqlalchemy_url
+from nexus_pipeline.analytics.hours import DAY, HOUR, hour_of
+from nexus_pipeline.analytics.partitions import hour_key, tags_of
+from nexus_pipeline.dagster_instance.engine import shared_engine, sqlalchemy_url
+from nexus_pipeline.dagster_instance.storage import NexusStorage
 from nexus_pipeline.database.connection import Connection, dagster_conninfo
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.embedded import server as embedded
@@ -72,6 +76,26 @@ def test_a_process_with_many_threads_and_instances_has_five_connections_at_most(
     # Afterwards one is kept.
     with psycopg.connect(dagster_database, autocommit=True) as own:
         wait_until(lambda: len(sessions(own)) <= 1, 30)
+
+
+def test_what_a_run_of_a_hundred_hours_plans_is_stored_in_few_statements(
+    instance: dg.DagsterInstance, dagster_database: str
+) -> None:
+    noon = hour_of(datetime.now(UTC)) - 10 * DAY
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    engine = shared_engine(sqlalchemy_url(dagster_database))
+    job = defs.resolve_job_def("hourly_aggregates_job")
+    sqlalchemy.event.listen(engine, "before_cursor_execute", count)
+    run = instance.create_run_for_job(job, tags=tags_of(hour_key(noon), hour_key(noon + 99 * HOUR)))
+    sqlalchemy.event.remove(engine, "before_cursor_execute", count)
+    planned = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    assert len(planned) == 200
+    # Stock: three statements for each of the 200 events.
+    assert 0 < len(statements) < 60, statements
 
 
 def test_a_restart_of_the_server_goes_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:

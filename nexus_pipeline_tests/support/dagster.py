@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy
 from psycopg_pool import ConnectionPool
 
-from nexus_pipeline.dagster_instance import storage as dagster_storage
+from nexus_pipeline.dagster_instance.engine import dagster_url, shared_engine
+from nexus_pipeline.dagster_instance.storage import NexusStorage
 from nexus_pipeline.database.ready import shared_pool
 from nexus_pipeline.definitions import defs
 from nexus_pipeline_tests.support import servers
@@ -28,7 +29,7 @@ def dagster_template(server_url: str) -> Iterator[str]:
     with servers.temporary_database(server_url, name) as url:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("NEXUS_DAGSTER_DATABASE_URL", url)
-            dagster_storage.NexusStorage()
+            NexusStorage()
             forget_pools()
         yield name
 
@@ -59,7 +60,8 @@ def instance(
 def forget_pools() -> None:
     """Closes the pools of this process, so that what follows begins without any."""
     shared_pool.cache_clear()
-    dagster_storage._pool.cache_clear()
+    dagster_url.cache_clear()
+    shared_engine.cache_clear()
     for made in gc.get_objects():
         if isinstance(made, ConnectionPool):
             made.close()
