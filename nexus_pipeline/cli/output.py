@@ -7,13 +7,15 @@ cursor or change colours are replaced; JSON output is plain ASCII with escapes.
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +23,21 @@ if TYPE_CHECKING:
 
     from nexus_pipeline.database.connection import Connection
 
+# JSON values nested deeper than this stay text: Python's parser and encoder recurse, about a thousand deep.
+_MAX_DEPTH = 500
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # Width of tables that are not read on a terminal: wide enough that nothing is cut.
 _PIPE_COLUMNS = 240
+
+
+@dataclass(frozen=True)
+class JsonText:
+    """A JSON value that stays text, and is printed as it is."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @contextmanager
@@ -39,16 +54,31 @@ def database() -> Iterator[Connection]:
     from nexus_pipeline.settings import load_settings
 
     with connect(ready_database(load_settings())) as connection:
-        set_json_loads(_loads, connection)
+        set_json_loads(loads, connection)
         yield connection
 
 
-def _loads(text: str | bytes) -> Any:
-    """A JSON value of the database, with every digit; the text itself where it is more than Python reads."""
+def loads(text: str | bytes) -> Any:
+    """A JSON value of the database with every digit; `JsonText` where Python could not parse it or print it again."""
     try:
-        return json.loads(text, parse_float=Decimal)
+        value = json.loads(text, parse_float=Decimal)
     except (RecursionError, ValueError):  # nested a thousand deep, or a number of thousands of digits
-        return text if isinstance(text, str) else text.decode()
+        return JsonText(_text(text))
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for part in level
+            if isinstance(part, dict | list)
+            for inner in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return value
+    return JsonText(_text(text))
+
+
+def _text(text: str | bytes) -> str:
+    return text if isinstance(text, str) else bytes(text).decode()
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -82,64 +112,38 @@ def say_json(value: object) -> None:
     sys.stdout.write(to_json(value) + "\n")
 
 
-class _Token(NamedTuple):
-    text: str
-
-
 def to_json(value: object, *, readable: bool = False) -> str:
-    """JSON text of records, times, ids and JSON values, with every digit of a Decimal, however deeply nested.
+    """JSON text of dataclasses, times, ids and JSON values, with every digit of a Decimal; NaN becomes null.
 
-    `readable` is for people: indented, and with characters as they are where they can be printed.
+    ASCII on one line for programs; `readable` is for people: indented, with every character that can be printed.
     """
-    pieces: list[str] = []
-    todo: list[tuple[object, int]] = [(value, 0)]
-    while todo:
-        part, depth = todo.pop()
-        part = _plain(part)
-        if isinstance(part, _Token):
-            pieces.append(part.text)
-        elif isinstance(part, dict | list) and part:
-            inner, outer = ("\n" + "  " * (depth + 1), "\n" + "  " * depth) if readable else ("", "")
-            opening, closing = "{}" if isinstance(part, dict) else "[]"
-            pieces.append(opening + inner)
-            follow: list[tuple[object, int]] = []
-            for index, item in enumerate(part.items() if isinstance(part, dict) else part):
-                if index:
-                    follow.append((_Token("," + (inner or " ")), 0))
-                if isinstance(part, dict):
-                    follow.append((_Token(_quoted(str(item[0]), readable) + ": "), 0))
-                    item = item[1]  # noqa: PLW2901 - the value of the pair
-                follow.append((item, depth + 1))
-            todo.append((_Token(outer + closing), 0))
-            todo += reversed(follow)
-        elif isinstance(part, Decimal) and part.is_finite():
-            pieces.append(str(part))
-        else:
-            pieces.append(_quoted(part, readable))
-    return "".join(pieces)
+    verbatim: list[str] = []
+    # Python's encoder writes no text verbatim: a mark that no value can contain stands in for it until the end.
+    mark = secrets.token_hex(8)
+
+    def plain(part: object) -> object:
+        match part:
+            case Decimal():
+                verbatim.append(str(part) if part.is_finite() else "null")
+            case JsonText():
+                verbatim.append(part.text if readable else _NOT_ASCII.sub(_escaped, part.text))
+            case datetime():
+                return part.astimezone(UTC).isoformat()
+            case Mapping():
+                return dict(part)
+            case _ if is_dataclass(part):
+                return {field.name: getattr(part, field.name) for field in fields(part)}
+            case _:
+                return str(part)
+        return f"{mark}{len(verbatim) - 1}"
+
+    text = json.dumps(value, default=plain, ensure_ascii=not readable, indent=2 if readable else None)
+    text = re.sub(f'"{mark}([0-9]+)"', lambda found: verbatim[int(found[1])], text)
+    return "\n".join(safe(line) for line in text.split("\n")) if readable else text
 
 
-def _plain(part: object) -> object:
-    """The JSON value for what is none."""
-    if isinstance(part, _Token):
-        return part
-    if is_dataclass(part) and not isinstance(part, type):
-        return asdict(part)
-    if isinstance(part, datetime):
-        return part.astimezone(UTC).isoformat()
-    if isinstance(part, Mapping):
-        return dict(part)
-    if isinstance(part, tuple):
-        return list(part)
-    return part if part is None or isinstance(part, str | int | float | Decimal | dict | list) else str(part)
-
-
-def _quoted(part: object, readable: bool) -> str:
-    """A text, number, boolean or null as JSON. A Decimal that is no number becomes null, as JSON has none."""
-    if isinstance(part, Decimal):
-        return "null"
-    text = json.dumps(part, ensure_ascii=not readable)
-    return safe(text) if readable else text
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def safe(value: object, longest: int | None = None) -> str:

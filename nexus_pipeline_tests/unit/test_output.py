@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
-from nexus_pipeline.cli.output import safe, to_json
+import pytest
+
+from nexus_pipeline.cli.output import loads, safe, to_json
 
 
 def test_json_output_keeps_every_digit_and_is_ascii() -> None:
@@ -21,11 +25,34 @@ def test_json_output_of_times_ids_and_what_json_has_not() -> None:
     assert to_json([at, Decimal("NaN"), ("a",)]) == '["2026-01-01T12:00:00+00:00", null, ["a"]]'
 
 
-def test_json_output_may_be_nested_deeper_than_python_recurses() -> None:
-    value: object = 1
-    for _ in range(5_000):
-        value = [value]
-    assert to_json(value) == "[" * 5_000 + "1" + "]" * 5_000
+@pytest.mark.parametrize("depth", [1, 400, 499, 500, 501, 900, 1_000, 5_000, 200_000])
+@pytest.mark.parametrize("opening", ["[", '{"é": '])
+def test_json_of_the_database_is_printed_whole_however_deeply_it_is_nested(opening: str, depth: int) -> None:
+    text = opening * depth + "1.50" + ("]" if opening == "[" else "}") * depth
+    value = {"message": loads(text.encode()), "attempts": [{"details": loads(text)}]}
+    printed = to_json(value)
+    assert printed.isascii()
+    expected = text.replace("é", "\\u00e9")
+    assert printed == f'{{"message": {expected}, "attempts": [{{"details": {expected}}}]}}'
+    assert "".join(to_json(value, readable=True).split()).count("".join(text.split())) == 2
+
+
+def test_a_number_of_more_digits_than_python_reads_is_printed_whole() -> None:
+    digits = "9" * 5_000
+    assert to_json([loads(digits)]) == f"[{digits}]"
+
+
+def test_json_output_of_dataclasses_shows_their_fields_and_those_inside_them() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Row:
+        id: UUID
+        rows: list[object]
+
+    inner = Row(UUID(int=1), [Decimal("0.10")])
+    assert to_json(Row(UUID(int=2), [inner])) == (
+        '{"id": "00000000-0000-0000-0000-000000000002", "rows": '
+        '[{"id": "00000000-0000-0000-0000-000000000001", "rows": [0.10]}]}'
+    )
 
 
 def test_nothing_that_moves_a_cursor_reaches_the_terminal() -> None:
