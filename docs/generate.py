@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from nexus_pipeline.analytics import columns
@@ -85,12 +86,14 @@ def settings_page() -> str:
         default = "not set" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
         unit = next((unit for word, unit in (("seconds", "s"), ("hours", "h")) if word in name), "")
         meaning = _cell(field.description or "")
-        text.append(f"| `NEXUS_{name.upper()}` | {default} | {_range(field.metadata)} | {unit} | {meaning} |")
+        text.append(f"| `NEXUS_{name.upper()}` | {default} | {_range(field)} | {unit} | {meaning} |")
     return "\n".join(text) + "\n"
 
 
-def _range(constraints: list[Any]) -> str:
-    bounds = {key: getattr(item, key) for item in constraints for key in ("ge", "gt", "le") if hasattr(item, key)}
+def _range(field: FieldInfo) -> str:
+    if choices := get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+        return " or ".join(map(str, choices))
+    bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "gt", "le") if hasattr(item, key)}
     low = f"{bounds['ge']:,}" if "ge" in bounds else f"above {bounds['gt']:,}" if "gt" in bounds else ""
     return f"{low} to {bounds['le']:,}" if "le" in bounds else low
 

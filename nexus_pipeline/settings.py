@@ -1,7 +1,8 @@
-"""Every NEXUS_* variable in one place: typed, with its default, unit and range.
+"""Every NEXUS_* variable: type, default, unit and range.
 
-A value out of range is refused at start, by the name of its variable. Nothing here is read from a file: what
-Dagster and `nexus` see is the environment alone (Dagster's tools load `.env` of the working directory into it).
+A value out of range is refused at start, by the name of its variable. `nexus` reads the environment only; Dagster's
+commands also load the file `.env` of the working directory into it. The strings under the fields are their
+descriptions in docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -17,49 +18,49 @@ from nexus_pipeline.errors import UserError
 
 
 def _number(value: object) -> object:
-    """The number that a text of digits is, as `Literal` compares without converting."""
+    """Convert digits to a number: `Literal` compares without converting."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Settings(BaseSettings):
-    """The settings of one process, read from the environment when it is made."""
+    """The settings of a process, read from the environment when the object is created."""
 
     model_config = SettingsConfigDict(env_prefix="NEXUS_", frozen=True, use_attribute_docstrings=True)
 
     database_url: SecretStr | None = None
-    """libpq URL of the database to work in; unset: the embedded server in `home`."""
+    """libpq URL of the database. Not set: the embedded server in NEXUS_HOME."""
     dagster_database_url: SecretStr | None = None
-    """libpq URL of Dagster's own storage; unset: a second database on the same server."""
+    """libpq URL of Dagster's storage. Not set: a second database on the same server, named `<database>_dagster`."""
     home: Path = Path(".nexus")
-    """Folder of the embedded server and of Dagster's files; relative to the working directory."""
+    """Folder of the embedded server, Dagster's files, logs and reports. Relative to the working directory."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
-    """Messages claimed and settled together."""
+    """Messages claimed together and settled together, at most."""
     batches_per_run: Annotated[int, Field(ge=1, le=500)] = 100
-    """Batches that one run may take: its steps."""
+    """Batches of a processing run, at most. Each is a step."""
     seconds_per_run: Annotated[int, Field(ge=1, le=3_600)] = 60
-    """Seconds after which a run claims no more."""
+    """Time after which a processing run claims no more."""
     lease_seconds: Annotated[int, Field(ge=1, le=43_200)] = 30
-    """Visibility timeout of a claim, s: after it another worker may take the message."""
+    """Visibility timeout of a claim. After it another worker may claim the message."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    """Attempts after which a failing message is dead-lettered."""
+    """Attempts after which a message that fails is dead-lettered."""
     retry_base_seconds: Annotated[float, Field(gt=0, le=3_600)] = 1.0
-    """Backoff of the first retry, s; doubles with each attempt, with full jitter."""
+    """Upper bound of the backoff before the first retry. It doubles with each attempt; the wait is random below it."""
     retry_max_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
-    """Upper bound of the backoff, s."""
+    """Upper bound of the backoff before any retry."""
     postgres_version: Annotated[Literal[16, 18], BeforeValidator(_number)] = 18
-    """Major version of PostgreSQL for a new data folder of the embedded server; an existing folder keeps its own."""
+    """Major version of a new data folder of the embedded server. An existing folder keeps its version."""
     pool_size: Annotated[int, Field(ge=1, le=5)] = 5
-    """Connections of this process at most."""
+    """Connections of a process to the database, at most."""
     max_runs: Annotated[int, Field(ge=1, le=8)] = 2
-    """Processing runs in flight at most."""
+    """Processing runs in progress, at most."""
     keep_runs_hours: Annotated[int, Field(ge=1, le=8_760)] = 24
-    """Ended processing runs are purged from Dagster's storage after this many hours."""
+    """Time after which ended processing runs are deleted from Dagster's storage."""
     partitions_start: datetime = Field(
         default_factory=lambda: (
             datetime.now(UTC).replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=366)
         )
     )
-    """First hourly partition, ISO 8601 with offset."""
+    """First hourly partition, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z."""
 
     @field_validator("partitions_start")
     @classmethod
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of this process.
+    """Read the settings of this process.
 
     Raises:
         UserError: a variable is out of range; the text names it and never repeats its value.

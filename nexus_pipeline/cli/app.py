@@ -29,15 +29,15 @@ from nexus_pipeline.cli.output import note, safe
 from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import InterruptError, NexusError, UnavailableError, UserError
 
-# The errors of wrong arguments: Typer has them of its own copy of click or of click itself, by its version.
+# click's UsageError: which module has it depends on the version of Typer.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 _BROKEN_PIPE = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `nexus` and ends the process with its exit code."""
+    """Run `nexus` and end the process with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that knows few characters must not end the command
+        if hasattr(stream, "reconfigure"):  # a terminal with a small character set must not end the command
             stream.reconfigure(errors="backslashreplace")
     code = run_command(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Runs `nexus` with these arguments and returns its exit code; what went wrong is on stderr, in one line."""
+    """Run `nexus` with these arguments and return its exit code; an error is one line on stderr."""
     try:
         code = typer.main.get_command(app).main(args=list(arguments), prog_name="nexus", standalone_mode=False)
-        if code == InterruptError.exit_code:  # what Typer makes of Ctrl-C
+        if code == InterruptError.exit_code:  # Typer's own handling of Ctrl-C
             note("nexus: interrupted")
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
@@ -72,7 +72,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: Exception) -> int:
-    """Says what is wrong with the arguments, and where to read how they go."""
+    """Say what is wrong with the arguments, and where their help is."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "nexus"
     said = " ".join(getattr(error, "format_message", error.__str__)().split())
@@ -81,7 +81,7 @@ def _usage(error: Exception) -> int:
 
 
 def _known(error: Exception) -> NexusError | None:
-    """The error of the product that this is or stands for; None for a defect, whose traceback is wanted."""
+    """The `NexusError` that the error is or stands for; None for a defect, which keeps its traceback."""
     if isinstance(error, NexusError):
         return error
     if isinstance(error, OSError):
@@ -94,7 +94,7 @@ def _known(error: Exception) -> NexusError | None:
 
 
 def _silence_stdout() -> None:
-    """Lets the interpreter flush what is left into nothing."""
+    """Let the interpreter flush the rest of standard output to nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs take: their limits, and how they are read."""
+"""What several verbs share about their arguments: limits and parsing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def parse_since(text: str, now: datetime) -> datetime:
-    """The time that a duration before `now` (`90s`, `30m`, `1h`, `2d`, `1w`) or an ISO 8601 time with offset means.
+    """The moment, in UTC, that `--since` names: a duration before `now` (`90s`, `30m`, `1h`, `2d`, `1w`) or a time.
 
     Raises:
-        UserError: it is neither, or before the year 1.
+        UserError: it is neither, has no offset, or lies before the year 1.
     """
     match = _DURATION.fullmatch(text.strip().lower())
     try:
@@ -33,19 +33,20 @@ def parse_since(text: str, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise UserError(
-        f"--since: {safe(text, 60)!r} is no time as in 90s, 30m, 1h, 2d, 1w or 2026-01-31T09:00:00Z (with an offset)"
+        f"--since: {safe(text, 60)!r} is neither a duration (90s, 30m, 1h, 2d, 1w) nor a time with an offset"
+        " (2026-01-31T09:00:00Z)"
     )
 
 
 def one_of(value: str | None, choices: tuple[str, ...], name: str) -> str | None:
-    """The value of the option `name`, which must be one of `choices`."""
+    """Check that the value of the option `name` is one of `choices`."""
     if value is not None and value not in choices:
-        raise UserError(f"{name}: {safe(value, 60)!r} is none of {', '.join(choices)}")
+        raise UserError(f"{name}: {safe(value, 60)!r} is not one of {', '.join(choices)}")
     return value
 
 
 def utf8(value: str | None) -> str | None:
-    """Option callback that refuses a word which is not UTF-8, as PostgreSQL cannot be asked about it."""
+    """Option callback: refuse text that is not UTF-8, which PostgreSQL would not accept."""
     try:
         if value is not None:
             value.encode()

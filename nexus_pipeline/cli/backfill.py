@@ -18,16 +18,17 @@ from nexus_pipeline.cli.root import app
 )
 def backfill(
     start: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="First hour, ISO 8601 with offset: 2026-01-01T00:00:00Z.")
+        str,
+        typer.Option("--from", metavar="TIME", help="First hour, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z."),
     ],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="Where the last hour ends, likewise.")],
+    end: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the last hour, in the same format.")],
     what: Annotated[
         Literal["hourly", "metrics", "all"],
-        typer.Option(help="The hourly tables, the table of single metrics (four rows an execution), or both."),
+        typer.Option(help="The two hourly tables, workflow_metrics (four rows for each execution), or all three."),
     ] = "hourly",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make the hourly tables of a range anew, out of the executions, in runs that the UI shows."""
+    """Rebuild the hourly tables of a range from the executions, in runs that the Dagster UI shows."""
     from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
     from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
     from nexus_pipeline.dagster_instance.home import dagster_home
@@ -50,14 +51,14 @@ def backfill(
         say_json(done)
     else:
         say(
-            f"{counted(done.hours, 'hour')} of {' and '.join(done.assets)} made anew in "
+            f"{counted(done.hours, 'hour')} of {' and '.join(done.assets)} rebuilt in "
             f"{counted(len(done.run_ids), 'run')}, {done.seconds:.1f} s"
         )
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Shows how many hours are done: a bar on a terminal, else a line now and then on stderr."""
+    """Show how many hours are done: a bar on a terminal, else a line on stderr after each run."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         yield lambda done, total: note(f"{done:,} of {total:,} hours")

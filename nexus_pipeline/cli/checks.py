@@ -13,10 +13,13 @@ from nexus_pipeline.errors import FailedError
 
 @app.command(short_help="Show the newest results of the asset checks.", epilog="Example: nexus checks --strict")
 def checks(
-    strict: Annotated[bool, typer.Option("--strict", help="A warning fails, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as failures.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Show the newest result of each asset check; ends with 1 when one failed, or when none has ever run."""
+    """Show the newest result of each asset check.
+
+    The exit code is 1 when a check failed, or when none has run yet.
+    """
     from nexus_pipeline.analytics.check_results import latest_results
     from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database.ready import ready_database
@@ -38,4 +41,4 @@ def checks(
     if names:
         raise FailedError(f"{counted(len(names), 'check')}: {', '.join(names)}")
     if all(each.at is None for each in found):
-        raise FailedError("no check has ever run: nothing is known")
+        raise FailedError("no check has run yet")

@@ -14,10 +14,10 @@ def demo(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the figures as one JSON object on the last line.")
     ] = False,
-    ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running afterwards.")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Leave the Dagster UI running.")] = False,
 ) -> None:
-    """Run real EURUSD candles through the queue and the job, and show what came out."""
-    from nexus_pipeline.demo import run as processing
+    """Run real EURUSD candles through the queue and the job, and show the results."""
+    from nexus_pipeline.demo.run import run
     from nexus_pipeline.settings import load_settings
 
-    raise typer.Exit(processing.run(load_settings(), as_json, ui))
+    raise typer.Exit(run(load_settings(), as_json, ui))

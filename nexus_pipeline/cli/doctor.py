@@ -1,4 +1,4 @@
-"""`nexus doctor`: find out what is wrong, and how to mend it."""
+"""`nexus doctor`: find what is wrong, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import FailedError
 
 
-@app.command(short_help="Check everything, and say how to mend it.", epilog="Example: nexus doctor --json")
+@app.command(
+    short_help="Check the installation and the database.",
+    epilog="Example: nexus doctor --json",
+)
 def doctor(
-    port: Annotated[int, typer.Option(help="TCP port that the Dagster UI is to have.", min=1, max=65535)] = 3000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array, one object for each check.")] = False,
+    port: Annotated[int, typer.Option(help="TCP port that the Dagster UI will use.", min=1, max=65535)] = 3000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each check.")] = False,
 ) -> None:
-    """Check versions, connection, schema, pgmq, privileges and clock, and say how to mend each.
+    """Check versions, connection, schema, pgmq, privileges and clock, and say how to fix each.
 
-    Starts, makes and changes nothing. Ends with 1 when a check fails; warnings are no failure.
+    Starts and changes nothing. The exit code is 1 when a check fails; a warning is not a failure.
     """
     from nexus_pipeline.local import running
     from nexus_pipeline.local.doctor import FAIL, WARN, examine

@@ -1,4 +1,4 @@
-"""`nexus migrate`: bring the schema up to date, or roll it back."""
+"""`nexus migrate`: bring the schema up to date, or roll migrations back."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nexus_pipeline.errors import NotFoundError, UserError
 
 
 @app.command(
-    epilog="Example: nexus migrate, or to roll back what came after one: nexus migrate --to 0005.dead-letters --yes"
+    epilog="Example: nexus migrate, or to roll back later migrations: nexus migrate --to 0005.dead-letters --yes"
 )
 def migrate(
     to: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Take back every migration after NAME, or all of them after `nothing`."),
+        typer.Option(metavar="NAME", help="Roll back every migration after NAME; `nothing` rolls back all."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree that what the migrations hold is deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm that the data of those migrations is deleted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Bring the schema and pgmq up to date, or take migrations back.
+    """Bring the schema and pgmq up to date, or roll migrations back.
 
-    Lays out <NEXUS_HOME>/dagster as well, which serves as DAGSTER_HOME.
+    Also creates NEXUS_HOME/dagster, the folder to use as DAGSTER_HOME.
     """
     from nexus_pipeline.dagster_instance.home import dagster_home
     from nexus_pipeline.database import migrations
@@ -34,7 +34,7 @@ def migrate(
     settings = load_settings()
     if to is None:
         if yes:
-            raise UserError("--yes belongs to --to NAME")
+            raise UserError("--yes is for --to NAME")
         conninfo = server_conninfo(settings)
         applied = migrations.migrate(conninfo)
         pgmq = migrations.update_pgmq(conninfo)
@@ -50,11 +50,11 @@ def migrate(
     if to != "nothing" and to not in names:
         raise NotFoundError(f"no migration is named {safe(to, 100)}; there are: {', '.join(names)}, and `nothing`")
     if not yes:
-        raise UserError(f"going back to {to} deletes what the later migrations hold: add --yes if that is meant")
+        raise UserError(f"rolling back to {to} deletes the data of the later migrations: confirm with --yes")
     back = migrations.rollback(server_conninfo(settings), to)
     if as_json:
         say_json({"applied": [], "rolled_back": back, "pgmq": None})
         return
     for name in back:
-        say(f"took back {name}")
-    say(f"{counted(len(back), 'migration')} taken back; the next command that needs them applies them again")
+        say(f"rolled back {name}")
+    say(f"{counted(len(back), 'migration')} rolled back; the next command that needs the schema applies them again")

@@ -1,7 +1,7 @@
-"""What the verbs have in common: the database, JSON, tables.
+"""What the verbs share: the database, JSON, tables.
 
-What comes out of the database was sent by anybody. Before it reaches a terminal, characters that could move the
-cursor or change colours are replaced; JSON output is plain ASCII with escapes.
+Texts in the database come from senders that nobody vouches for. Characters that could move the cursor or change colours
+are replaced before a text reaches a terminal; JSON output is ASCII.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # JSON values nested deeper than this stay text: Python's parser and encoder recurse, about a thousand deep.
 _MAX_DEPTH = 500
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-# Width of tables that are not read on a terminal: wide enough that nothing is cut.
+# Width of tables that do not go to a terminal: wide enough that nothing is cut.
 _PIPE_COLUMNS = 240
 
 
@@ -42,7 +42,7 @@ class JsonText:
 
 @contextmanager
 def database() -> Iterator[Connection]:
-    """A connection to the database, started where it is ours, and migrated.
+    """A connection to the database, which is started if it is the embedded one, and migrated.
 
     Raises:
         UserError, UnavailableError: with one line that says what to do.
@@ -82,7 +82,7 @@ def _text(text: str | bytes) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it is: no markup, no emoji; colour on a terminal only."""
+    """A console that prints text as it is, without markup and emoji, and uses colour only on a terminal."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -97,18 +97,18 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """A line of results."""
+    """Print a line of results."""
     sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:
-    """A line beside the results, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def say_json(value: object) -> None:
-    """The one JSON value that a verb prints with `--json`."""
+    """Print the JSON value of `--json`."""
     sys.stdout.write(to_json(value) + "\n")
 
 
@@ -146,19 +146,22 @@ def _escaped(found: re.Match[str]) -> str:
     return json.dumps(found[0])[1:-1]
 
 
-def safe(value: object, longest: int | None = None) -> str:
-    """A value as a terminal may show it: on one line, without control characters, at most `longest` characters."""
+def safe(value: object, max_length: int | None = None) -> str:
+    """A value as a terminal may show it: one line without control characters, at most `max_length` characters.
+
+    Times have one format for people: `2026-01-31 09:00:00Z`.
+    """
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    text = str(value) if longest is None else str(value)[: longest + 1]
+    text = str(value) if max_length is None else str(value)[: max_length + 1]
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
+    return text if max_length is None or len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
-    """A table; the columns in `numbers` stand to the right."""
+    """A table; the columns named in `numbers` are right-aligned."""
     from rich import box
     from rich.table import Table
 
@@ -171,5 +174,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: 
 
 
 def counted(number: int, what: str, many: str | None = None) -> str:
-    """A number with the name of what was counted, as in `1,000 requests`."""
+    """A number with its noun, as in `1,000 requests`."""
     return f"{number:,} {what if number == 1 else many or what + 's'}"

@@ -26,7 +26,7 @@ class _Verbs(typer.core.TyperGroup):
 app = typer.Typer(
     name="nexus",
     cls=_Verbs,
-    help="A trading-signal workflow on Dagster and PostgreSQL: send requests, watch them, look at what failed.",
+    help="A trading-signal workflow on Dagster and PostgreSQL: send requests, watch them, inspect failures.",
     epilog="Example: nexus up --detach && nexus send --rsi 25 && nexus status",
     add_completion=False,
     rich_markup_mode=None,

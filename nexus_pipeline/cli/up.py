@@ -9,28 +9,30 @@ import typer
 from nexus_pipeline.cli.output import note, say, say_json
 from nexus_pipeline.cli.root import app
 
-_AND_THE_REST_SECONDS = 30
+_MARGIN_SECONDS = 30
 
 
-@app.command(short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --port 3001")
+@app.command(
+    short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --detach --port 3001"
+)
 def up(
     port: Annotated[int, typer.Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
     detach: Annotated[bool, typer.Option("--detach", help="Leave everything running and return.")] = False,
 ) -> None:
-    """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after what is in flight."""
-    from nexus_pipeline.local import up as processing
+    """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after the runs in progress."""
+    from nexus_pipeline.local.up import run
     from nexus_pipeline.settings import load_settings
 
-    raise typer.Exit(processing.run(load_settings(), port, detach))
+    raise typer.Exit(run(load_settings(), port, detach))
 
 
-@app.command(short_help="Stop everything, the embedded database too.", epilog="Example: nexus down")
+@app.command(short_help="Stop everything, including the embedded database.", epilog="Example: nexus down")
 def down(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Stop what `nexus up` left running, and the embedded database server.
 
-    Data is kept. A server that NEXUS_DATABASE_URL names is left alone.
+    Data is kept. The command does not stop a server that NEXUS_DATABASE_URL names.
     """
     from nexus_pipeline.embedded import server as embedded
     from nexus_pipeline.local import running
@@ -40,9 +42,9 @@ def down(
     names = [process.name for process in running.recorded(settings.home)]
     server = embedded.find(settings.home) is not None
     if names:
-        note(f"stopping {', '.join(names)}; runs at work are given time to end")
-    # `nexus up` waits that long for its runs, and it stops the server that it started.
-    stopped = running.stop(settings.home, settings.seconds_per_run + settings.lease_seconds + _AND_THE_REST_SECONDS)
+        note(f"stopping {', '.join(names)}; runs in progress get time to end")
+    # `nexus up` waits for its runs and stops the server it started: wait longer than it does.
+    stopped = running.stop(settings.home, settings.seconds_per_run + settings.lease_seconds + _MARGIN_SECONDS)
     server = embedded.stop(settings.home) or server
     if as_json:
         say_json({"stopped": stopped, "server": server})

@@ -118,12 +118,12 @@ def as_nexus_error(error: psycopg.Error) -> NexusError | None:
 
     None for a defect of ours, which keeps its traceback: a wrong statement (class 42) or wrong use of the driver.
     """
-    said = first_line(error)
+    said, state = first_line(error), error.sqlstate
     if is_connection_lost(error):
         return UnavailableError(f"the connection to PostgreSQL was lost: {said}")
     if isinstance(error, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege):
         return UnavailableError(f"PostgreSQL refused: {said}")
-    if isinstance(error, psycopg.ProgrammingError | psycopg.InterfaceError):
+    if state is None or state.startswith("42"):
         return None
     return FailedError(f"PostgreSQL refused: {said}")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
+import psycopg
 import pytest
 import typer
 
+from nexus_pipeline import settings
 from nexus_pipeline.cli import app as cli
 from nexus_pipeline.cli.arguments import parse_since
-from nexus_pipeline.errors import UserError
+from nexus_pipeline.cli.root import _ORDER
+from nexus_pipeline.errors import FailedError, InterruptError, NotFoundError, UnavailableError, UserError
 from nexus_pipeline_tests.support.cli import Nexus
 
 ID = "019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d"
@@ -33,6 +38,29 @@ def test_every_verb_has_help_with_an_example(nexus: Nexus, verb: tuple[str, ...]
     assert ended.code == 0
     assert f"Example: nexus {' '.join(verb)}".strip() in " ".join(ended.out.split())
     assert ended.err == ""
+
+
+def leaves() -> list[tuple[str, ...]]:
+    found = sorted(verbs())
+    return [verb for verb in found if verb and not any(other[:-1] == verb for other in found)]
+
+
+@pytest.mark.parametrize("verb", leaves(), ids=" ".join)
+def test_every_verb_refuses_an_unknown_option_in_one_line(nexus: Nexus, verb: tuple[str, ...]) -> None:
+    ended = nexus(*verb, "--no-such-option")
+    assert ended.code == 2
+    assert ended.line.startswith(f"nexus {' '.join(verb)}: ")
+    assert "--no-such-option" in ended.line
+
+
+@pytest.mark.parametrize("verb", [verb for verb in leaves() if verb != ("up",)], ids=" ".join)
+def test_every_verb_with_results_prints_them_as_json(nexus: Nexus, verb: tuple[str, ...]) -> None:
+    assert "--json" in nexus(*verb, "--help").out
+
+
+def test_the_help_lists_the_verbs_in_the_order_of_use(nexus: Nexus) -> None:
+    listed = re.findall(r"^  (\w+)  ", nexus("--help").out.partition("Commands:")[2], flags=re.MULTILINE)
+    assert tuple(listed) == _ORDER
 
 
 def test_all_verbs_of_the_contract_are_there() -> None:
@@ -195,6 +223,55 @@ def test_no_url_at_all_is_one_line_that_does_not_repeat_it(nexus: Nexus, monkeyp
     assert ended.code == 2
     assert "NEXUS_DATABASE_URL" in ended.line
     assert "geheim" not in ended.err
+
+
+def server_error(sqlstate: str) -> psycopg.Error:
+    return psycopg.errors.lookup(sqlstate)("the words of the server\nDETAIL: more")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("wrong"), 2, "nexus: wrong"),
+        (NotFoundError("none"), 2, "nexus: none"),
+        (UnavailableError("two\nlines\x1b[2J"), 1, "nexus: two lines\ufffd[2J"),
+        (FailedError("half"), 1, "nexus: half"),
+        (InterruptError("half"), 130, "nexus: half"),
+        (KeyboardInterrupt(), 130, "nexus: interrupted"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "nexus: /x: Permission denied"),
+        (psycopg.OperationalError("gone"), 1, "nexus: the connection to PostgreSQL was lost: gone"),
+        (server_error("57P01"), 1, "nexus: the connection to PostgreSQL was lost: the words of the server"),
+        (server_error("08006"), 1, "nexus: the connection to PostgreSQL was lost: the words of the server"),
+        *(
+            (server_error(state), 1, "nexus: PostgreSQL refused: the words of the server")
+            for state in ("40P01", "55P03", "57014", "53100", "25006", "42501", "23505", "22P02", "P0001")
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_each_kind_of_error_has_its_exit_code_and_one_line(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    monkeypatch.setattr(settings, "load_settings", raiser(error))
+    ended = nexus("down")
+    assert (ended.code, ended.line) == (code, line)
+
+
+@pytest.mark.parametrize(
+    "error", [server_error("42601"), server_error("42P01"), psycopg.InterfaceError("misused"), ValueError("oops")]
+)
+def test_a_defect_keeps_its_traceback(nexus: Nexus, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(settings, "load_settings", raiser(error))
+    with pytest.raises(type(error)) as caught:
+        nexus("down")
+    assert caught.value is error
+
+
+def raiser(error: BaseException) -> Callable[[], NoReturn]:
+    def load_settings() -> NoReturn:
+        raise error
+
+    return load_settings
 
 
 def test_the_installed_command_ends_with_its_code() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from nexus_pipeline.errors import UserError
 from nexus_pipeline.settings import Settings, load_settings
+from nexus_pipeline_tests.support.commands import PROJECT
 
 SECRET = "hidden-password"
 
@@ -69,6 +71,24 @@ def test_a_time_is_more_than_nothing_and_has_a_limit(monkeypatch: pytest.MonkeyP
         assert getattr(load_settings(), name.lower()) == value
     for wrong in ("0", "-1", str(highest + 1), "nan", "inf", "soon"):
         refused(monkeypatch, f"NEXUS_{name}", wrong)
+
+
+def test_the_version_of_a_new_server_is_one_of_those_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().postgres_version == 18
+    for version in (16, 18):
+        monkeypatch.setenv("NEXUS_POSTGRES_VERSION", str(version))
+        assert load_settings().postgres_version == version
+    for wrong in ("17", "", "newest", "16.0", "-16"):
+        refused(monkeypatch, "NEXUS_POSTGRES_VERSION", wrong)
+
+
+def test_every_variable_is_a_field_with_a_description() -> None:
+    fields = {f"NEXUS_{name.upper()}": field for name, field in Settings.model_fields.items()}
+    sources = [*(PROJECT / "nexus_pipeline").rglob("*.py"), *(PROJECT / "docs").rglob("*.md"), PROJECT / "README.md"]
+    named = {name for path in sources for name in re.findall(r"\bNEXUS_[A-Z][A-Z_]*[A-Z]\b", path.read_text())}
+    assert named - {"NEXUS_CI_STRICT"} == set(fields)  # that one is for the CI script
+    for name, field in fields.items():
+        assert (field.description or "").endswith("."), name
 
 
 def test_the_first_partition_needs_an_offset_and_is_kept_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
