@@ -12,7 +12,7 @@ from nexus_pipeline.errors import NotFoundError, UserError
 
 
 @app.command(
-    epilog="Example: nexus migrate, or to roll back later migrations: nexus migrate --to 0005.dead-letters --yes"
+    epilog="Example: nexus migrate, or to roll back later migrations: nexus migrate --to 0004.dead-letters --yes"
 )
 def migrate(
     to: Annotated[
@@ -40,10 +40,14 @@ def migrate(
         pgmq = migrations.update_pgmq(conninfo)
         dagster_home(settings.home)
         if as_json:
-            say_json({"applied": applied, "rolled_back": [], "pgmq": pgmq})
+            say_json(
+                {"applied": applied.migrations, "functions": applied.functions, "rolled_back": [], "pgmq": pgmq}
+            )
         else:
-            for name in applied:
+            for name in applied.migrations:
                 say(f"applied {name}")
+            if applied.functions:
+                say(f"applied {counted(len(applied.functions), 'function file')}")
             say(f"the schema is up to date, pgmq is {pgmq}")
         return
     names = migrations.migration_names()

@@ -1,4 +1,4 @@
-"""The schema: numbered migrations, applied by one process at a time, checked in a few milliseconds by all others."""
+"""The schema: numbered migrations and function files, applied by one process at a time, checked in ms by others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.database.connection import Connection, connect, first_line, place
+from nexus_pipeline.database.functions import apply_functions, drop_functions, stale_functions
 from nexus_pipeline.database.pgmq import ensure_pgmq
 from nexus_pipeline.database.statements import queries, sql_folder
 from nexus_pipeline.errors import NotFoundError, UnavailableError
@@ -23,11 +24,20 @@ _LOCK = 0x6E65787573
 
 @dataclass(frozen=True)
 class SchemaState:
-    """Migrations by name, in their order: those applied, those still to apply, those that this code does not know."""
+    """Migrations by name, in their order: applied, still to apply, unknown to this code; and stale function files."""
 
     applied: list[str]
     pending: list[str]
     unknown: list[str]
+    stale_functions: list[str]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a migration did: the names of the migrations and of the function files that were applied now."""
+
+    migrations: list[str]
+    functions: list[str]
 
 
 def migration_names() -> list[str]:
@@ -48,13 +58,14 @@ def schema_state(connection: Connection) -> SchemaState:
         applied=applied,
         pending=[name for name in known if name not in applied],
         unknown=[name for name in applied if name not in known],
+        stale_functions=stale_functions(connection),
     )
 
 
-def migrate(conninfo: str) -> list[str]:
-    """Brings the schema up to date and returns the names of the migrations that were applied now.
+def migrate(conninfo: str) -> Applied:
+    """Brings the schema up to date: migrations first, then the function files that changed.
 
-    Ten processes may call this at once. With nothing to do it costs one query.
+    Ten processes may call this at once. With nothing to do it costs two queries.
 
     Raises:
         UnavailableError: the server is too old, the database newer than the code, or the role may not do it.
@@ -64,20 +75,22 @@ def migrate(conninfo: str) -> list[str]:
             raise UnavailableError(
                 f"PostgreSQL 15 or newer is needed; {place(conninfo)} runs {connection.info.server_version // 10000}"
             )
-        if not _to_do(schema_state(connection)):
-            return []
+        if _up_to_date(schema_state(connection)):
+            return Applied([], [])
         with _lock(connection):
-            pending = _to_do(schema_state(connection))
-            if pending:
-                try:
+            state = schema_state(connection)
+            if _up_to_date(state):
+                return Applied([], [])
+            try:
+                if state.pending:
                     _apply(connection, conninfo)
-                except psycopg.errors.InsufficientPrivilege as error:
-                    raise UnavailableError(
-                        f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
-                        f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}; "
-                        f"GRANT CREATE ON SCHEMA public TO {connection.info.user}"
-                    ) from None
-            return pending
+                return Applied(state.pending, apply_functions(connection))
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise UnavailableError(
+                    f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
+                    f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}; "
+                    f"GRANT CREATE ON SCHEMA public TO {connection.info.user}"
+                ) from None
 
 
 def update_pgmq(conninfo: str) -> str:
@@ -100,18 +113,21 @@ def rollback(conninfo: str, down_to: str) -> list[str]:
     with connect(conninfo) as connection, _lock(connection):
         applied = schema_state(connection).applied
         back = [name for name in applied if down_to == "nothing" or name > down_to]
+        # Functions name tables that go; what is left is applied again by the next command.
+        with connection.transaction():
+            drop_functions(connection)
         with _yoyo(conninfo) as (backend, migrations):
             chosen = backend.to_rollback(migrations.filter(lambda migration: migration.id in back))
             backend.rollback_migrations(chosen)
         return back[::-1]
 
 
-def _to_do(state: SchemaState) -> list[str]:
+def _up_to_date(state: SchemaState) -> bool:
     if state.unknown:
         raise UnavailableError(
             f"the database is newer than this code: it has migration {state.unknown[-1]}; update nexus-pipeline"
         )
-    return state.pending
+    return not state.pending and not state.stale_functions
 
 
 def _apply(connection: Connection, conninfo: str) -> None:

@@ -1,11 +1,22 @@
-"""Claim, settle, release: the life of a lease. What happens inside is in `sql/migrations/0004.leases.sql`."""
+"""Claim, settle, release: the life of a lease. What happens inside is in `sql/functions/queues/`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg.rows import class_row
+
 from nexus_pipeline.database.connection import Connection
+
+_SETTLE = """
+    SELECT s.*
+      FROM nexus.settle(
+          %(queue)s, %(msg_ids)s::bigint[], %(read_cts)s::integer[], %(claimed_at)s,
+          CASE WHEN %(needs_evaluation)s THEN nexus.evaluate_lease(
+              %(queue)s, %(msg_ids)s::bigint[], %(read_cts)s::integer[], %(max_attempts)s) END,
+          %(max_attempts)s, %(base_seconds)s, %(max_seconds)s) AS s
+"""
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,8 @@ class Lease:
     read_cts: list[int]
     suspect: bool
     """Whether the one message of this lease was in a crash before."""
+    needs_evaluation: bool
+    """Whether a message is decided by another strategy than the one that settling evaluates itself."""
     claimed_at: datetime
     """UTC, by the server's clock."""
 
@@ -46,11 +59,11 @@ class Settlement:
 
 def claim(connection: Connection, queue: str, quantity: int, lease_seconds: int) -> Lease | None:
     """Leases up to `quantity` messages; None when none waits. The connection must autocommit."""
-    row = connection.execute("SELECT * FROM nexus.claim(%s, %s, %s)", (queue, quantity, lease_seconds)).fetchone()
-    if row is None:
-        return None
-    msg_ids, read_cts, suspect, claimed_at = row
-    return Lease(queue, msg_ids, read_cts, suspect, claimed_at)
+    with connection.cursor(row_factory=class_row(Lease)) as cursor:
+        return cursor.execute(
+            "SELECT %(queue)s AS queue, c.* FROM nexus.claim(%(queue)s, %(quantity)s, %(lease_seconds)s) AS c",
+            {"queue": queue, "quantity": quantity, "lease_seconds": lease_seconds},
+        ).fetchone()
 
 
 def settle(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlement:
@@ -59,21 +72,10 @@ def settle(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlem
     Raises:
         psycopg.Error: the server could not; nothing was settled, and the messages come back when the lease ends.
     """
-    row = connection.execute(
-        "SELECT completed, retried, dead_lettered, fenced"
-        " FROM nexus.settle(%s, %s::bigint[], %s::integer[], %s, %s, %s, %s)",
-        (
-            lease.queue,
-            lease.msg_ids,
-            lease.read_cts,
-            lease.claimed_at,
-            policy.max_attempts,
-            policy.base_seconds,
-            policy.max_seconds,
-        ),
-    ).fetchone()
-    assert row is not None  # noqa: S101 - a function with OUT parameters returns one row
-    return Settlement(*row)
+    with connection.cursor(row_factory=class_row(Settlement)) as cursor:
+        settled = cursor.execute(_SETTLE, {**vars(lease), **vars(policy)}).fetchone()
+    assert settled is not None  # noqa: S101 - a function with OUT parameters returns one row
+    return settled
 
 
 def release(connection: Connection, lease: Lease) -> int:

@@ -23,12 +23,12 @@ from nexus_pipeline_tests.support.queues import drain, let_leases_end, one, send
 ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
 FAILS_TWICE = """
 CREATE SEQUENCE tries;
-CREATE FUNCTION flaky(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION flaky(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
     IF nextval('tries') < 3 THEN RAISE EXCEPTION 'not yet'; END IF;
     RETURN '{"signal": "BUY", "enhanced_signal": "BUY", "rsi": 20}';
 END $$;
-SELECT nexus.register_strategy('flaky', '1', 'flaky(jsonb)');
+SELECT nexus.register_strategy('flaky', '1', 'flaky(jsonb, timestamptz)');
 """
 
 

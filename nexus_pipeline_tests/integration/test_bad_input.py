@@ -171,10 +171,10 @@ def test_headers_that_anybody_put_there_change_nothing_about_a_good_message(
 
 def test_an_error_text_is_cut_before_it_is_kept(connection: Connection) -> None:
     connection.execute(
-        "CREATE FUNCTION shouting(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS"
+        "CREATE FUNCTION shouting(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION '%', repeat('é', 1000000); END $$"
     )
-    connection.execute("SELECT nexus.register_strategy('shouting', '1', 'shouting(jsonb)')")
+    connection.execute("SELECT nexus.register_strategy('shouting', '1', 'shouting(jsonb, timestamptz)')")
     msg_id = put(connection, '{"rsi": 25, "strategy": "shouting"}')
     settle(connection, must_claim(connection), RetryPolicy(max_attempts=1))
     assert errors_of(connection) == {msg_id: ("strategy_error", "é" * 2000)}

@@ -82,7 +82,7 @@ def test_a_send_that_fails_leaves_neither_messages_nor_events(connection: Connec
         enqueue(connection, MAIN_QUEUE, [event("a"), '{"rsi": NaN}'])
     with connection.transaction(force_rollback=True):  # the sender changes its mind
         assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
-    assert one(connection, "SELECT count(*) FROM nexus.events") == 0
+    assert one(connection, "SELECT count(*) FROM nexus.idempotency_keys") == 0
     assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
     assert balanced(connection).sent == 1
 

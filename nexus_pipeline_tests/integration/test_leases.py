@@ -138,9 +138,9 @@ def test_where_claims_begin_is_forgotten_by_a_transaction_that_is_rolled_back(co
 
 def test_what_a_strategy_takes_while_it_settles_is_in_the_times(connection: Connection) -> None:
     connection.execute(
-        "CREATE FUNCTION slow(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS"
+        "CREATE FUNCTION slow(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE plpgsql AS"
         ' $$BEGIN PERFORM pg_sleep(0.1); RETURN \'{"signal": "HOLD"}\'; END$$;'
-        "SELECT nexus.register_strategy('slow', '1.0', 'slow(jsonb)'::regprocedure)"
+        "SELECT nexus.register_strategy('slow', '1.0', 'slow(jsonb, timestamptz)'::regprocedure)"
     )
     send(connection, [{"rsi": 25, "strategy": "slow"}, {"rsi": 25}, {"rsi": 25, "strategy": "slow"}])
     assert drain(connection).completed == 3
@@ -207,7 +207,7 @@ def test_two_that_settle_the_same_lease_at_once_settle_it_once_and_never_deadloc
     for _ in range(10):
         ids += send_signals(connection, 50)
         lease = must_claim(connection)
-        backwards = Lease(lease.queue, lease.msg_ids[::-1], lease.read_cts[::-1], False, lease.claimed_at)
+        backwards = Lease(lease.queue, lease.msg_ids[::-1], lease.read_cts[::-1], False, False, lease.claimed_at)
 
         def settle_one(which: Lease) -> Settlement:
             with psycopg.connect(conninfo, autocommit=True) as worker:
@@ -331,7 +331,7 @@ def test_messages_that_are_parked_or_leased_cost_a_claim_nothing(connection: Con
         buffers_of(fresh, claim_10)  # reads the catalogue too
         ids = send_signals(connection, 10)
         assert buffers_of(fresh, claim_10) < alone + 300
-        lease = Lease(MAIN_QUEUE, ids, [1] * 10, False, one(fresh, "SELECT clock_timestamp()"))
+        lease = Lease(MAIN_QUEUE, ids, [1] * 10, False, False, one(fresh, "SELECT clock_timestamp()"))
         assert settle(fresh, lease, RetryPolicy()).completed == 10
     assert buffers_of(connection, "nexus.depth('workflow_main_queue')") < alone + 300
 
@@ -351,5 +351,5 @@ def test_what_looks_dear_to_the_planner_is_not_compiled_at_every_call(connection
         "SELECT oid::regprocedure::text, 'jit=off' = ANY (proconfig) FROM pg_proc"
         " WHERE pronamespace = 'nexus'::regnamespace AND array_to_string(proconfig, ' ') LIKE '%enable_%=off%'"
     ).fetchall()
-    assert len(rows) == 2  # claim and settle of the main queue
+    assert len(rows) == 3  # claim, settle and evaluate_lease
     assert all(is_off for _, is_off in rows)

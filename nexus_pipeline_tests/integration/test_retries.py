@@ -117,7 +117,9 @@ def test_a_strategy_that_nobody_registered_is_a_dead_letter_at_once(connection: 
         connection, [{"rsi": 25, "strategy": "'; DROP TABLE x; --"}, {"rsi": 25, "strategy": "enhanced_rsi"}]
     )
     assert settle(connection, must_claim(connection), RetryPolicy()) == Settlement(1, 0, 1, 0)
-    assert errors_of(connection) == {bad: ("unknown_strategy", "strategy: no strategy of this name is registered")}
+    assert errors_of(connection) == {
+        bad: ("unknown_strategy", "strategy: no strategy of this name and version is registered")
+    }
     assert_each_has_one_outcome(connection, [bad, good])
 
 
@@ -138,7 +140,7 @@ def test_a_strategy_that_returns_no_signal_has_failed(connection: Connection, ou
 
 def test_a_strategy_whose_function_was_dropped_has_failed(connection: Connection) -> None:
     raising_strategy(connection)
-    connection.execute("DROP FUNCTION raising_decides(jsonb)")
+    connection.execute("DROP FUNCTION raising_decides(jsonb, timestamptz)")
     ids = send(connection, [{"rsi": 25, "strategy": "raising"}, {"rsi": 25}])
     assert drain(connection) == Settlement(1, 2, 1, 0)
     assert errors_of(connection)[ids[0]][0] == "strategy_error"
@@ -147,9 +149,49 @@ def test_a_strategy_whose_function_was_dropped_has_failed(connection: Connection
 def test_only_a_function_of_the_right_form_can_be_registered(connection: Connection) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="must be a function"):
         connection.execute("SELECT nexus.register_strategy('x', '1', 'length(text)')")
-    raising_strategy(connection)
-    with pytest.raises(psycopg.errors.CheckViolation):
-        connection.execute("SELECT nexus.register_strategy('enhanced_rsi', '2', 'raising_decides(jsonb)')")
+
+
+def test_a_registered_version_is_immutable_and_one_version_is_active(connection: Connection) -> None:
+    register_strategy(connection, "plain", """RETURN '{"signal": "BUY"}';""", "1")
+    connection.execute("SELECT nexus.register_strategy('plain', '1', 'plain_decides(jsonb, timestamptz)')")
+    connection.execute(
+        "CREATE FUNCTION other(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE sql"
+        """ AS $$ SELECT '{"signal": "SELL"}'::jsonb $$"""
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation, match="register the new one under a new version"):
+        connection.execute("SELECT nexus.register_strategy('plain', '1', 'other(jsonb, timestamptz)')")
+    connection.execute("SELECT nexus.register_strategy('plain', '2', 'other(jsonb, timestamptz)')")
+    versions = [{}, {"strategy_version": "1"}, {"strategy_version": "2"}, {"strategy_version": "3"}]
+    send(connection, [{"rsi": 25, "strategy": "plain", **version} for version in versions])
+    assert drain(connection) == Settlement(3, 0, 1, 0)
+    rows = connection.execute(
+        "SELECT workflow_version, output_data ->> 'signal' FROM workflow_executions WHERE status = 'completed'"
+        " ORDER BY msg_id"
+    ).fetchall()
+    assert rows == [("2", "SELL"), ("1", "BUY"), ("2", "SELL")]
+    connection.execute("SELECT nexus.activate_strategy('plain', '1')")
+    assert connection.execute("SELECT version FROM nexus.strategies WHERE name = 'plain' AND active").fetchall() == [
+        ("1",)
+    ]
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="plain 9: is not registered"):
+        connection.execute("SELECT nexus.activate_strategy('plain', '9')")
+
+
+def test_another_version_of_the_built_in_strategy_decides_once_it_is_active(connection: Connection) -> None:
+    connection.execute(
+        "CREATE FUNCTION contrarian(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE sql"
+        """ AS $$ SELECT '{"signal": "SELL"}'::jsonb $$;"""
+        "SELECT nexus.register_strategy('enhanced_rsi', '2.0', 'contrarian(jsonb, timestamptz)')"
+    )
+    requests = [{"rsi": 25}, {"rsi": 25, "strategy_version": "1.0"}, {"rsi": 25, "strategy": "enhanced_rsi"}]
+    send(connection, requests)
+    drain(connection)
+    send(connection, requests)
+    one(connection, "SELECT process_trading_workflow()")
+    rows = connection.execute(
+        "SELECT output_data ->> 'signal', output_data ->> 'version' FROM workflow_executions ORDER BY msg_id"
+    ).fetchall()
+    assert rows == [("SELL", "2.0"), ("BUY", "1.0"), ("SELL", "2.0")] * 2
 
 
 def test_an_exception_while_a_batch_is_settled_fails_the_one_message_that_raised_it(connection: Connection) -> None:

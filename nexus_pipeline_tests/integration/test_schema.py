@@ -23,7 +23,7 @@ from nexus_pipeline.database.connection import (
     open_pool,
     server_conninfo,
 )
-from nexus_pipeline.database.migrations import migrate, migration_names, rollback, schema_state, update_pgmq
+from nexus_pipeline.database.migrations import Applied, migrate, migration_names, rollback, schema_state, update_pgmq
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.errors import NotFoundError, UnavailableError, UserError
 from nexus_pipeline.settings import Settings
@@ -39,7 +39,7 @@ from nexus_pipeline.database.migrations import migrate
 def child():
     with psycopg.connect(sys.argv[1], autocommit=True) as gate:
         gate.execute("SELECT pg_advisory_lock_shared(%s)", sys.argv[2:])
-    os.write(1, f"{len(migrate(sys.argv[1]))} ".encode())
+    os.write(1, f"{len(migrate(sys.argv[1]).migrations)} ".encode())
 
 children = []
 for _ in range(10):
@@ -117,14 +117,14 @@ def test_ten_processes_that_migrate_at_once_all_succeed_and_each_migration_is_ap
 
 
 def test_migrating_again_does_nothing(conninfo: str, connection: Connection) -> None:
-    assert migrate(conninfo) == []
+    assert migrate(conninfo) == Applied([], [])
     state = schema_state(connection)
     assert (state.applied, state.pending, state.unknown) == (migration_names(), [], [])
 
 
 def test_the_schema_goes_forward_and_back_and_forward_again(empty_database: str) -> None:
     names = migration_names()
-    assert migrate(empty_database) == names
+    assert migrate(empty_database).migrations == names
     works(empty_database)
     assert rollback(empty_database, "nothing") == names[::-1]
     with connect(empty_database) as connection:
@@ -132,13 +132,13 @@ def test_the_schema_goes_forward_and_back_and_forward_again(empty_database: str)
         left = connection.execute(
             "SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname IN ('public', 'nexus') AND c.relkind IN ('r', 'v')"
-            "   AND c.relname NOT LIKE '%%yoyo%%' AND c.relname <> 'pgmq_installs'"
+            "   AND c.relname NOT LIKE '%%yoyo%%' AND c.relname NOT IN ('pgmq_installs', 'function_files')"
             " UNION ALL SELECT p.oid::regprocedure::text FROM pg_proc p"
             " WHERE p.pronamespace IN ('public'::regnamespace, 'nexus'::regnamespace)"
             " UNION ALL SELECT queue_name FROM pgmq.meta"
         ).fetchall()
         assert left == []
-    assert migrate(empty_database) == names
+    assert migrate(empty_database).migrations == names
     works(empty_database)
 
 
@@ -146,7 +146,7 @@ def test_the_schema_goes_forward_and_back_and_forward_again(empty_database: str)
 def test_each_migration_can_be_taken_back_alone_and_applied_again(conninfo: str, down_to: str) -> None:
     later = [name for name in migration_names() if name > down_to]
     assert rollback(conninfo, down_to) == later[::-1]
-    assert migrate(conninfo) == later
+    assert migrate(conninfo).migrations == later
     works(conninfo)
 
 
@@ -177,7 +177,7 @@ def test_a_database_that_lacks_the_last_migrations_is_brought_up_to_date_and_kee
     names = migration_names()
     rollback(conninfo, names[-2])
     ids = send_signals(connection, 5)
-    assert migrate(conninfo) == names[-1:]
+    assert migrate(conninfo).migrations == names[-1:]
     drain(connection)
     assert_each_has_one_outcome(connection, ids)
 
@@ -186,7 +186,7 @@ def test_a_database_that_lacks_the_last_migrations_is_brought_up_to_date_and_kee
 
 
 def test_an_owner_who_is_no_superuser_can_set_up_and_use_the_database(owned_database: str) -> None:
-    assert migrate(owned_database) == migration_names()
+    assert migrate(owned_database).migrations == migration_names()
     works(owned_database)
     assert update_pgmq(owned_database)
     assert rollback(owned_database, "nothing") == migration_names()[::-1]
@@ -212,7 +212,7 @@ def test_a_role_that_may_not_set_up_the_database_is_told_what_to_grant(role: Rol
         migrate(role.at(empty_database))
     with connect(empty_database) as admin:
         admin.execute(grants[1])
-    assert migrate(role.at(empty_database))[-1] == migration_names()[-1]
+    assert migrate(role.at(empty_database)).migrations[-1] == migration_names()[-1]
     works(role.at(empty_database))
 
 
@@ -223,7 +223,7 @@ DENIED = [
     "SELECT * FROM workflow_metrics",
     "SELECT * FROM trading_workflow_dashboard",
     "SELECT * FROM nexus.dead_letters",
-    "SELECT * FROM nexus.events",
+    "SELECT * FROM nexus.idempotency_keys",
     "SELECT * FROM pgmq.read('workflow_main_queue', 1, 1)",
     "SELECT pgmq.send('workflow_main_queue', '{}')",
     "SELECT enhanced_trade_signal(25)",

@@ -108,11 +108,12 @@ def assert_each_has_one_outcome(connection: Connection, msg_ids: Iterable[int], 
 def register_strategy(connection: Connection, name: str, body: str, version: str = "1") -> None:
     """Registers a strategy whose function has that PL/pgSQL body."""
     connection.execute(
-        f"CREATE OR REPLACE FUNCTION {name}_decides(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS"
-        f" $body$ BEGIN {body} END $body$"
+        f"CREATE OR REPLACE FUNCTION {name}_decides(request jsonb, decided_at timestamptz) RETURNS jsonb"
+        f" LANGUAGE plpgsql AS $body$ BEGIN {body} END $body$"
     )
     connection.execute(
-        "SELECT nexus.register_strategy(%s, %s, %s::regprocedure)", (name, version, f"{name}_decides(jsonb)")
+        "SELECT nexus.register_strategy(%s, %s, %s::regprocedure)",
+        (name, version, f"{name}_decides(jsonb, timestamptz)"),
     )
 
 

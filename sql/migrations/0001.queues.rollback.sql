@@ -1,7 +1,5 @@
-DROP FUNCTION nexus.checked_queue(text);
-DO $$
-BEGIN
-    PERFORM pgmq.drop_queue('workflow_errors');
-    PERFORM pgmq.drop_queue('workflow_results');
-    PERFORM pgmq.drop_queue('workflow_main_queue');
+DROP TABLE nexus.queues;
+DO $$ BEGIN
+    PERFORM pgmq.drop_queue(name)
+       FROM unnest(ARRAY['workflow_errors', 'workflow_results', 'workflow_main_queue']) AS name;
 END $$;

@@ -1,4 +1,3 @@
-DROP TABLE nexus.events;
+DROP TABLE nexus.idempotency_keys;
 DROP VIEW public.trading_workflow_dashboard;
-DROP TABLE public.workflow_metrics;
 DROP TABLE public.workflow_executions;

@@ -1,4 +1,4 @@
--- Why: one row for each attempt at a message: what came in, what was decided, how long it took, and for a failure why.
+-- One row for each attempt at a message: the request, the decision, how long it took, and for a failure the reason.
 CREATE TABLE public.workflow_executions (
     id                 uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     workflow_type      varchar(50) NOT NULL,
@@ -12,46 +12,39 @@ CREATE TABLE public.workflow_executions (
     started_at         timestamptz,
     completed_at       timestamptz,
     updated_at         timestamptz DEFAULT now(),
-    -- The message that led here. A recreated queue numbers from 1 again, so its time belongs to its identity.
+    -- The message. A recreated queue numbers from 1 again, so enqueued_at belongs to its identity.
     queue_name         text,
     msg_id             bigint,
     enqueued_at        timestamptz,
-    -- 1 for the first attempt. Reads that ended in a crash are not attempts.
+    -- 1 for the first attempt. Claims that ended in a crash are not attempts.
     attempt            integer,
     symbol             text,
-    -- When the event happened in the market, as the request says; null where it does not say.
+    -- When the event happened in the market; null where the request does not say.
     occurred_at        timestamptz,
+    -- The time that the hourly tables go by.
+    event_time         timestamptz GENERATED ALWAYS AS (coalesce(occurred_at, enqueued_at, created_at)) STORED,
     CONSTRAINT workflow_executions_status CHECK (status IN (
-        'pending',    -- made by hand, not begun
-        'processing', -- made by hand, begun
-        'completed',  -- a decision was made: final
+        'pending',    -- written by hand, not started
+        'processing', -- written by hand, started
+        'completed',  -- decided: final
         'retrying',   -- this attempt failed and another follows
-        'error'       -- this attempt failed and was the last: the message is a dead letter
+        'error'       -- the last attempt failed and the message is a dead letter: final
     ))
 );
 
--- One message has one outcome, whatever happens above: the last line of defence of "nothing counts twice".
+-- One message has one final execution: the last line of defence of "nothing counts twice".
 CREATE UNIQUE INDEX workflow_executions_one_outcome
     ON public.workflow_executions (msg_id, enqueued_at, queue_name) WHERE status IN ('completed', 'error');
--- The failed attempts of a message, for `nexus executions --msg-id` and the dead letters' history. Few rows.
+-- The failed attempts at a message, for `nexus executions --msg-id` and the history of a dead letter. Few rows.
 CREATE INDEX workflow_executions_retrying
     ON public.workflow_executions (msg_id, enqueued_at, queue_name) WHERE status = 'retrying';
--- The last 24 hours of the dashboard and `nexus executions`. Rows come in this order, so BRIN costs the writer nothing.
-CREATE INDEX workflow_executions_created
-    ON public.workflow_executions USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
+-- Windows of hours: by event time for signals, by processing time for metrics and the newest executions.
+CREATE INDEX workflow_executions_event_time ON public.workflow_executions (event_time);
+CREATE INDEX workflow_executions_created ON public.workflow_executions (created_at);
 
-CREATE TABLE public.workflow_metrics (
-    id           uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    execution_id uuid REFERENCES public.workflow_executions (id),
-    metric_type  varchar(50) NOT NULL,
-    metric_value numeric NOT NULL,
-    metric_unit  varchar(20),
-    recorded_at  timestamptz DEFAULT now()
-);
-
--- The document's 24 hours at a glance, by hour of processing.
+-- The last 24 hours, by hour of processing in UTC.
 CREATE VIEW public.trading_workflow_dashboard AS
-SELECT date_trunc('hour', created_at)                            AS hour,
+SELECT date_trunc('hour', created_at, 'UTC')                     AS hour,
        count(*)                                                  AS total_executions,
        count(*) FILTER (WHERE status = 'completed')              AS successful,
        count(*) FILTER (WHERE status = 'error')                  AS failed,
@@ -62,11 +55,11 @@ SELECT date_trunc('hour', created_at)                            AS hour,
   FROM public.workflow_executions
  WHERE workflow_type = 'trading_signal'
    AND created_at >= now() - interval '24 hours'
- GROUP BY date_trunc('hour', created_at)
- ORDER BY hour DESC;
+ GROUP BY 1
+ ORDER BY 1 DESC;
 
--- Which events were already sent: a request that names its event is queued once, however often it is sent.
-CREATE TABLE nexus.events (
+-- Events that were sent: a request that names its event is queued once, however often it is sent.
+CREATE TABLE nexus.idempotency_keys (
     queue_name text NOT NULL,
     source     text NOT NULL,
     event_id   text NOT NULL,

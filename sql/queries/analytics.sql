@@ -47,7 +47,7 @@ SELECT d.hour, d.symbol, d.strategy,
        (min(d.priced_at))[2], (max(d.priced_at))[2],
        coalesce(sum(d.volume), 0)
   FROM (
-    SELECT nexus.hour_of(coalesce(e.occurred_at, e.enqueued_at, e.created_at)) AS hour,
+    SELECT nexus.hour_of(e.event_time) AS hour,
            coalesce(e.symbol, '(none)') AS symbol,
            -- A failure has no output: the strategy that it asked for, where that is a name.
            coalesce(e.output_data ->> 'strategy',
@@ -63,12 +63,12 @@ SELECT d.hour, d.symbol, d.strategy,
            nexus.json_number(e.output_data -> 'confidence') AS confidence,
            nexus.json_number(e.output_data -> 'trade_strength') AS strength,
            CASE WHEN jsonb_typeof(e.input_data -> 'price') = 'number' AND e.status = 'completed' THEN
-               ARRAY[extract(epoch FROM coalesce(e.occurred_at, e.enqueued_at, e.created_at)),
+               ARRAY[extract(epoch FROM e.event_time),
                      (e.input_data -> 'price')::numeric] END AS priced_at,
            CASE WHEN e.status = 'completed' THEN nexus.json_number(e.input_data -> 'volume') END AS volume
       FROM public.workflow_executions e
-     WHERE coalesce(e.occurred_at, e.enqueued_at, e.created_at) >= :start
-       AND coalesce(e.occurred_at, e.enqueued_at, e.created_at) < :before
+     WHERE e.event_time >= :start
+       AND e.event_time < :before
        AND e.status IN ('completed', 'error')
     OFFSET 0 -- each value is taken out of its JSON once
   ) d
@@ -230,12 +230,12 @@ WITH behind AS (
     SELECT DISTINCT m.start FROM nexus.stale_marks m
      WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before
 ), finals AS (
-    SELECT date_trunc('hour', coalesce(e.occurred_at, e.enqueued_at, e.created_at), 'UTC') AS hour,
+    SELECT date_trunc('hour', e.event_time, 'UTC') AS hour,
            CASE WHEN e.symbol IS NULL THEN '(none)' ELSE e.symbol END AS symbol,
            e.status, e.output_data, e.input_data
       FROM public.workflow_executions e
-     WHERE coalesce(e.occurred_at, e.enqueued_at, e.created_at) >= :start
-       AND coalesce(e.occurred_at, e.enqueued_at, e.created_at) < :before
+     WHERE e.event_time >= :start
+       AND e.event_time < :before
        AND e.status = ANY ('{completed,error}')
 ), truth AS (
     SELECT f.hour, f.symbol, count(*) AS executions,
@@ -362,11 +362,11 @@ SELECT (SELECT count(*) FROM pgmq.q_workflow_errors),
 -- name: event_lag(start, before)^
 -- The newest event hour of a final execution and the newest that is aggregated, among those of the window; and since
 -- when the longest-waiting stale hour of them is behind.
-SELECT (SELECT nexus.hour_of(coalesce(e.occurred_at, e.enqueued_at, e.created_at))
+SELECT (SELECT nexus.hour_of(e.event_time)
           FROM public.workflow_executions e
-         WHERE coalesce(e.occurred_at, e.enqueued_at, e.created_at) < :before
+         WHERE e.event_time < :before
            AND e.status IN ('completed', 'error')
-         ORDER BY coalesce(e.occurred_at, e.enqueued_at, e.created_at) DESC LIMIT 1),
+         ORDER BY e.event_time DESC LIMIT 1),
        (SELECT max(a.hour) FROM public.hourly_signal_aggregates a WHERE a.hour < :before),
        (SELECT min(m.since) FROM nexus.stale_marks m
          WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before),

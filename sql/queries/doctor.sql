@@ -30,7 +30,7 @@ SELECT t.privilege || ' ON TABLE ' || t.name
         ('pgmq.q_workflow_main_queue', 'SELECT'), ('pgmq.q_workflow_main_queue', 'INSERT'),
         ('pgmq.q_workflow_main_queue', 'UPDATE'), ('pgmq.q_workflow_main_queue', 'DELETE'),
         ('pgmq.a_workflow_main_queue', 'INSERT'), ('pgmq.q_workflow_results', 'INSERT'),
-        ('pgmq.q_workflow_errors', 'INSERT'), ('nexus.events', 'INSERT')) AS t (name, privilege)
+        ('pgmq.q_workflow_errors', 'INSERT'), ('nexus.idempotency_keys', 'INSERT')) AS t (name, privilege)
  WHERE to_regnamespace(split_part(t.name, '.', 1)) IS NOT NULL
    AND has_schema_privilege(to_regnamespace(split_part(t.name, '.', 1)), 'USAGE')
    AND NOT has_table_privilege(to_regclass(t.name), t.privilege)

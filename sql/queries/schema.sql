@@ -1,13 +1,20 @@
--- The statements of nexus_pipeline/database: what is installed here.
+-- The statements of nexus_pipeline/database: what is installed in a database.
 
 -- name: create_bookkeeping()#
--- The schema of everything that is not public, and the record of the pgmq that was installed.
+-- The schema of everything that is not public, and the records of pgmq and of the function files that were applied.
 CREATE SCHEMA IF NOT EXISTS nexus;
 CREATE TABLE IF NOT EXISTS nexus.pgmq_installs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     version      text NOT NULL,
     method       text NOT NULL CHECK (method IN ('extension', 'sql')),
     installed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE IF NOT EXISTS nexus.function_files (
+    file       text PRIMARY KEY,
+    hash       text NOT NULL,
+    functions  text[] NOT NULL,
+    version    text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- name: pgmq_presence()^
@@ -32,3 +39,30 @@ UNION ALL
 SELECT 'DROP TYPE IF EXISTS ' || t.oid::regtype || ' CASCADE'
   FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
  WHERE t.typnamespace = 'pgmq'::regnamespace AND c.relkind = 'c';
+
+-- name: functions_named(names)
+-- The functions of these names with their argument types, and the transaction that wrote each.
+SELECT p.oid::regprocedure::text, p.xmin::text
+  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE n.nspname || '.' || p.proname = ANY (:names);
+
+-- name: record_functions(file, hash, functions, version)!
+INSERT INTO nexus.function_files AS f (file, hash, functions, version)
+VALUES (:file, :hash, :functions, :version)
+ON CONFLICT (file) DO UPDATE
+    SET hash = excluded.hash, functions = excluded.functions, version = excluded.version,
+        applied_at = clock_timestamp();
+
+-- name: forget_functions(file)!
+DELETE FROM nexus.function_files f WHERE f.file = :file;
+
+-- name: clone_functions_of_queues()
+-- Served queues have functions of their own.
+SELECT nexus.clone_queue_functions(q.queue_name) FROM nexus.queues q;
+
+-- name: functions_of_queues()
+-- The clones.
+SELECT p.oid::regprocedure::text
+  FROM nexus.queues q
+  JOIN pg_proc p ON p.pronamespace = 'nexus'::regnamespace
+                AND p.proname IN ('claim_' || q.queue_name, 'settle_' || q.queue_name);

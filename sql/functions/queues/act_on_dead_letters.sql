@@ -1,50 +1,11 @@
--- Why: what to do with dead letters, and who did it: a redrive is a new send that points back, a discard ends a message.
-
--- Every redrive and discard, for ever: the dead letter itself moves to a_workflow_errors.
-CREATE TABLE nexus.dead_letter_actions (
-    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dead_letter_id   bigint NOT NULL,
-    -- Part of the identity: a recreated queue numbers from 1 again.
-    dead_lettered_at timestamptz NOT NULL,
-    action           text NOT NULL CHECK (action IN ('redrive', 'discard')),
-    error_class      text,
-    original_queue   text,
-    original_msg_id  bigint,
-    execution_id     text,
-    -- The message that a redrive sent.
-    new_msg_id       bigint,
-    actor            text NOT NULL DEFAULT session_user,
-    reason           text,
-    acted_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-    UNIQUE (dead_letter_id, dead_lettered_at)
-);
-
--- The dead letters that wait for a decision, as people read them. What stands in the queue was written by settle, but
--- anybody may have sent there too: no cast here can fail.
-CREATE VIEW nexus.dead_letters AS
-SELECT q.msg_id                                                         AS dead_letter_id,
-       q.enqueued_at                                                    AS dead_lettered_at,
-       q.message #>> '{error_details,error_class}'                      AS error_class,
-       q.message #>> '{error_details,error_code}'                       AS error_code,
-       q.message #>> '{error_details,error_message}'                    AS error_message,
-       nexus.header_count(q.message, 'attempts')                        AS attempts,
-       q.message ->> 'original_queue'                                   AS original_queue,
-       CASE WHEN q.message ->> 'original_msg_id' ~ '^[0-9]{1,18}$'
-            THEN (q.message ->> 'original_msg_id')::bigint END          AS original_msg_id,
-       q.message ->> 'execution_id'                                     AS execution_id,
-       q.message -> 'original_message'                                  AS original_message,
-       q.message -> 'original_headers'                                  AS original_headers,
-       q.message                                                        AS message
-  FROM pgmq.q_workflow_errors q;
-
 -- Sends dead letters again, or discards them (`action`): those of `ids`, or all that match `class` where ids is null, at
 -- most `at_most`. Done for each dead letter once: a second call finds it gone and leaves the record of the first.
 -- A redriven message goes to its own queue as a new message, whose header nexus_redrive_of names the dead letter, the
 -- original message and its execution. Dead letters that no settle wrote (no original queue that is served) stay.
-CREATE FUNCTION nexus.act_on_dead_letters(
+CREATE OR REPLACE FUNCTION nexus.act_on_dead_letters(
     action text, ids bigint[] DEFAULT NULL, class text DEFAULT NULL, at_most integer DEFAULT NULL, reason text DEFAULT NULL
 ) RETURNS TABLE (dead_letter_id bigint, original_queue text, original_msg_id bigint, error_class text, new_msg_id bigint)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     batch record;

@@ -1,20 +1,3 @@
--- Why: the proof that nothing is lost and nothing counts twice, and the figures that sensor and status watch.
-
--- What waits in a queue, cheaply: the sensor asks every few seconds. Both read the vt index only.
---   waiting       messages a claim would get now, counted up to `up_to`
---   oldest_wait_s seconds since the oldest of them could be claimed; null where none waits
-CREATE FUNCTION nexus.depth(queue text, up_to integer DEFAULT 1000000)
-RETURNS TABLE (waiting bigint, oldest_wait_s double precision)
-LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    moment timestamptz := clock_timestamp();
-BEGIN
-    RETURN QUERY EXECUTE format($q$
-        SELECT (SELECT count(*) FROM (SELECT FROM pgmq.%1$I q WHERE q.vt <= $1 LIMIT $2) w),
-               (SELECT extract(epoch FROM $1 - min(q.vt))::double precision FROM pgmq.%1$I q WHERE q.vt <= $1)
-    $q$, 'q_' || nexus.checked_queue(queue)) USING moment, up_to;
-END $$;
-
 -- The states of a queue's messages and whether they add up, in one statement and so in one snapshot.
 --   sent           messages that are in the queue or its archive
 --   waiting, leased, retrying     in the queue, each message in one of them
@@ -24,12 +7,12 @@ END $$;
 --   unarchived     final executions whose message is neither in the queue nor in the archive (it was purged)
 -- The counts add up where lost and doubled are 0 and
 -- sent = waiting + leased + retrying + completed + dead_lettered.
-CREATE FUNCTION nexus.ledger(queue text)
+CREATE OR REPLACE FUNCTION nexus.ledger(queue text)
 RETURNS TABLE (
     sent bigint, waiting bigint, leased bigint, retrying bigint, completed bigint, dead_lettered bigint,
     lost bigint, doubled bigint, unarchived bigint, oldest_wait_s double precision
 )
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
 BEGIN

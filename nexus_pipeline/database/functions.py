@@ -1,0 +1,157 @@
+"""The SQL functions: one file each under `sql/functions/`, applied again whenever a file changes.
+
+A database records which files it has, by hash. A file refers to functions of other files by name, and is applied after
+them. `sql/functions/access.sql` grants and revokes, and comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+
+import psycopg
+from psycopg.rows import class_row
+
+from nexus_pipeline import __version__
+from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.statements import queries, sql_folder
+from nexus_pipeline.errors import UnavailableError
+
+_DEFINES = re.compile(r"^CREATE OR REPLACE FUNCTION ((?:nexus|public)\.\w+)", re.MULTILINE)
+_NAMES = re.compile(r"\b(?:nexus|public)\.\w+")
+_COMMENT = re.compile(r"--.*")
+_ACCESS = "access.sql"
+
+
+@dataclass(frozen=True)
+class FunctionFile:
+    """A file of functions: its path below `sql/functions/`, its text, and the functions that it defines."""
+
+    name: str
+    text: str
+    defines: frozenset[str]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the text, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a database has of a file: its hash, the functions it made (with argument types), and by which version."""
+
+    file: str
+    hash: str
+    functions: list[str]
+    version: str
+
+
+@cache
+def function_files() -> tuple[FunctionFile, ...]:
+    """All files, each after those whose functions it names; `access.sql` last."""
+    folder = sql_folder() / "functions"
+    files = {}
+    for path in sorted(folder.rglob("*.sql")):
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(folder).as_posix()
+        files[name] = FunctionFile(name, text, frozenset(_DEFINES.findall(text)))
+    defined_in = {function: file.name for file in files.values() for function in file.defines}
+    needed = {
+        file.name: {defined_in[name] for name in _NAMES.findall(_COMMENT.sub("", file.text)) if name in defined_in}
+        - {file.name}
+        for file in files.values()
+    }
+    needed[_ACCESS] = set(files) - {_ACCESS}
+    return tuple(files[name] for name in TopologicalSorter(needed).static_order())
+
+
+def stale_functions(connection: Connection) -> list[str]:
+    """Files that the database has not, or has otherwise than this code; and those that this code no longer has."""
+    recorded = {each.file: each.hash for each in _recorded(connection)}
+    ours = {file.name: file.hash for file in function_files()}
+    return [name for name in {**ours, **recorded} if ours.get(name) != recorded.get(name)]
+
+
+def apply_functions(connection: Connection) -> list[str]:
+    """Applies the files that changed, in one transaction, and returns their names.
+
+    Functions whose file or definition is gone are dropped. Served queues get clones of the new functions. To be called
+    by one process at a time (the migration lock).
+
+    Raises:
+        UnavailableError: a newer version of this package made the functions.
+    """
+    recorded = {each.file: each for each in _recorded(connection)}
+    newest = max((_numbers(each.version) for each in recorded.values()), default=())
+    if newest > _numbers(__version__):
+        raise UnavailableError(
+            f"the database is newer than this code: its functions are of version {'.'.join(map(str, newest))};"
+            " update nexus-pipeline"
+        )
+    changed = stale_functions(connection)
+    if not changed:
+        return []
+    named = queries("schema")
+    with connection.transaction():
+        for file in function_files():
+            if file.name in changed or file.name == _ACCESS:
+                made = _apply(connection, file, recorded.get(file.name))
+                named.record_functions(connection, file=file.name, hash=file.hash, functions=made, version=__version__)
+        for name in set(recorded) - {file.name for file in function_files()}:
+            _drop(connection, recorded[name].functions)
+            named.forget_functions(connection, file=name)
+        named.clone_functions_of_queues(connection)
+    return changed
+
+
+def drop_functions(connection: Connection) -> None:
+    """Drops all functions that were applied, and forgets them: before migrations are rolled back."""
+    named = queries("schema")
+    recorded = _recorded(connection)
+    if recorded:
+        _drop(connection, [function for (function,) in named.functions_of_queues(connection)])
+    for each in recorded:
+        _drop(connection, each.functions)
+        named.forget_functions(connection, file=each.file)
+
+
+def _recorded(connection: Connection) -> list[Recorded]:
+    try:
+        with connection.cursor(row_factory=class_row(Recorded)) as cursor:
+            return cursor.execute("SELECT file, hash, functions, version FROM nexus.function_files").fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return []
+
+
+def _apply(connection: Connection, file: FunctionFile, recorded: Recorded | None) -> list[str]:
+    """Applies a file and returns its functions with their argument types; drops those that it no longer defines."""
+    before = _rows_of(connection, file)
+    try:
+        with connection.transaction():
+            connection.execute(file.text)
+    except psycopg.errors.InvalidFunctionDefinition:
+        # CREATE OR REPLACE changes no result type.
+        _drop(connection, recorded.functions if recorded else [])
+        connection.execute(file.text)
+    after = _rows_of(connection, file)
+    made = sorted(function for function, row in after.items() if before.get(function) != row)
+    _drop(connection, [function for function in (recorded.functions if recorded else []) if function not in made])
+    return made
+
+
+def _rows_of(connection: Connection, file: FunctionFile) -> dict[str, str]:
+    """The functions in the database that have a name of the file, and the transaction that made each."""
+    return dict(queries("schema").functions_named(connection, names=sorted(file.defines)))
+
+
+def _drop(connection: Connection, functions: list[str]) -> None:
+    for function in functions:
+        connection.execute(f"DROP FUNCTION IF EXISTS {function} CASCADE")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

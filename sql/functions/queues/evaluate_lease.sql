@@ -1,0 +1,20 @@
+-- The decisions for the messages of a lease, in the order of msg_ids, as nexus.settle takes them. Messages that are no
+-- longer ours, and those whose worker died `max_attempts` times or more, are not evaluated.
+CREATE OR REPLACE FUNCTION nexus.evaluate_lease(
+    queue text, msg_ids bigint[], read_cts integer[], max_attempts integer DEFAULT 5
+) RETURNS nexus.decision[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    requests  jsonb[];
+    decisions nexus.decision[];
+BEGIN
+    EXECUTE format($query$
+        SELECT array_agg(q.message ORDER BY c.position)
+          FROM unnest($1, $2) WITH ORDINALITY AS c (msg_id, read_ct, position)
+          LEFT JOIN pgmq.%I q
+            ON q.msg_id = c.msg_id AND q.read_ct = c.read_ct
+           AND nexus.crashes(q.read_ct, q.headers) < $3
+    $query$, 'q_' || nexus.checked_queue(queue)) INTO requests USING msg_ids, read_cts, max_attempts;
+    SELECT array_agg(e.decision ORDER BY e.position) INTO decisions FROM nexus.evaluate(requests) AS e;
+    RETURN decisions;
+END $$;

@@ -1,0 +1,2 @@
+DROP TYPE nexus.decision;
+DROP TABLE nexus.strategies;

@@ -1,0 +1,2 @@
+DROP VIEW nexus.dead_letters;
+DROP TABLE nexus.dead_letter_actions;

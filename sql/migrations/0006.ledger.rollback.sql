@@ -1,2 +1,0 @@
-DROP FUNCTION nexus.ledger(text);
-DROP FUNCTION nexus.depth(text, integer);
