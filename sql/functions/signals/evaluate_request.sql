@@ -1,12 +1,13 @@
 -- One request evaluated inside the statement that settles its batch: the short cut for enhanced_rsi 1.0, which is inlined
 -- here where it is the active version (`inlined`). Every other strategy is run by nexus.evaluate, one request at a time;
 -- a batch that needs it is therefore evaluated before it is settled (nexus.evaluate_lease).
+-- STABLE, because PostgreSQL inlines no volatile function in FROM; as a call of its own it would see an older snapshot.
 CREATE OR REPLACE FUNCTION nexus.evaluate_request(request jsonb, decided_at timestamptz, epoch numeric, inlined boolean)
 RETURNS TABLE (
     output jsonb, version text, symbol text, occurred_at timestamptz,
     error_class text, error_code text, error_message text, field text
 )
-LANGUAGE sql VOLATILE ROWS 1 AS $$
+LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT coalesce(decided.output, (other.decision).output),
            CASE WHEN decided.output IS NOT NULL THEN '1.0' ELSE (other.decision).version END,
            parsed.symbol,
