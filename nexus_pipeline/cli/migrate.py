@@ -40,9 +40,7 @@ def migrate(
         pgmq = migrations.update_pgmq(conninfo)
         dagster_home(settings.home)
         if as_json:
-            say_json(
-                {"applied": applied.migrations, "functions": applied.functions, "rolled_back": [], "pgmq": pgmq}
-            )
+            say_json({"applied": applied.migrations, "functions": applied.functions, "rolled_back": [], "pgmq": pgmq})
         else:
             for name in applied.migrations:
                 say(f"applied {name}")
