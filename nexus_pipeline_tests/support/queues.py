@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, settle
 from nexus_pipeline.queues.ledger import Ledger, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
@@ -103,6 +103,15 @@ def assert_each_has_one_outcome(connection: Connection, msg_ids: Iterable[int], 
     for status, target in (("completed", "workflow_results"), ("error", "workflow_errors")):
         told = connection.execute(f"SELECT (message ->> 'original_msg_id')::bigint FROM pgmq.q_{target}").fetchall()
         assert Counter(row[0] for row in told) == Counter(row[0] for row in finals if row[1] == status)
+
+
+def works(url: str, waiting: Iterable[int] = ()) -> None:
+    """Messages, and those that wait already, go all the way in the database at that URL."""
+    with connect(url) as connection:
+        ids = [*waiting, *send_signals(connection, 3)]
+        assert drain(connection).completed == len(ids)
+        assert_each_has_one_outcome(connection, ids)
+        balanced(connection)
 
 
 def register_strategy(connection: Connection, name: str, body: str, version: str = "1") -> None:

@@ -1,0 +1,104 @@
+"""Who may migrate, and who may read or call what afterwards."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from nexus_pipeline.database.connection import Connection, connect
+from nexus_pipeline.database.migrations import migrate, migration_names, rollback, update_pgmq
+from nexus_pipeline.errors import UnavailableError
+from nexus_pipeline_tests.support.queues import one, send_signals, works
+from nexus_pipeline_tests.support.roles import Role, owned_database, role
+from nexus_pipeline_tests.support.servers import database_url, embedded_server, role_url
+
+__all__ = ["owned_database", "role"]
+
+
+def test_an_owner_who_is_no_superuser_can_set_up_and_use_the_database(owned_database: str) -> None:
+    assert migrate(owned_database).migrations == migration_names()
+    works(owned_database)
+    assert update_pgmq(owned_database)
+    assert rollback(owned_database, "nothing") == migration_names()[::-1]
+
+
+def test_a_role_that_may_create_no_roles_migrates_a_server_that_has_none_of_them() -> None:
+    with embedded_server(durable=False) as (info, _):
+        with connect(info.url) as admin:
+            admin.execute("CREATE ROLE plain LOGIN NOCREATEROLE PASSWORD 'plain'")
+            admin.execute("CREATE DATABASE work OWNER plain")
+        url = database_url(info.url, "work")
+        owner = role_url(url, "plain", "plain")
+        assert migrate(owner).migrations == migration_names()
+        works(owner)
+        with connect(url) as admin:
+            assert one(admin, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'nexus%%'") == 0
+
+
+def test_a_role_that_may_not_set_up_the_database_is_told_what_to_grant(role: Role, empty_database: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        migrate(role.at(empty_database))
+    said = str(caught.value)
+    assert said.startswith(f"the role {role.name} may not set up ")
+    assert f"GRANT CREATE ON SCHEMA public TO {role.name}" in said
+    assert role.password not in said
+    assert "\n" not in said
+    # With one of the two grants it gets half-way; with both it goes on from there.
+    database = conninfo_to_dict(empty_database)["dbname"]
+    grants = [
+        sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(str(database)), sql.Identifier(role.name)),
+        sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(role.name)),
+    ]
+    with connect(empty_database) as admin:
+        admin.execute(grants[0])
+    with pytest.raises(UnavailableError, match="may not set up"):
+        migrate(role.at(empty_database))
+    with connect(empty_database) as admin:
+        admin.execute(grants[1])
+    assert migrate(role.at(empty_database)).migrations[-1] == migration_names()[-1]
+    works(role.at(empty_database))
+
+
+DENIED = [
+    "SELECT * FROM pgmq.q_workflow_main_queue",
+    "SELECT * FROM pgmq.a_workflow_errors",
+    "SELECT * FROM workflow_executions",
+    "SELECT * FROM workflow_metrics",
+    "SELECT * FROM trading_workflow_dashboard",
+    "SELECT * FROM nexus.dead_letters",
+    "SELECT * FROM nexus.idempotency_keys",
+    "SELECT * FROM pgmq.read('workflow_main_queue', 1, 1)",
+    "SELECT pgmq.send('workflow_main_queue', '{}')",
+    "SELECT enhanced_trade_signal(25)",
+    "SELECT process_trading_workflow()",
+    "SELECT * FROM nexus.claim('workflow_main_queue', 1, 1)",
+    """SELECT * FROM nexus.enqueue('workflow_main_queue', '{"{}"}')""",
+    "SELECT * FROM nexus.act_on_dead_letters('discard')",
+    "SELECT * FROM nexus.ledger('workflow_main_queue')",
+]
+
+
+@pytest.mark.parametrize("is_monitor", [False, True], ids=["plain", "monitoring"])
+def test_a_role_without_grants_reads_no_payload_and_calls_nothing(
+    role: Role, conninfo: str, connection: Connection, is_monitor: bool
+) -> None:
+    send_signals(connection, 3)
+    connection.execute("SELECT nexus.serve_queue('mine')")
+    if is_monitor:
+        connection.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(role.name)))
+    statements = [*DENIED, "SELECT * FROM pgmq.q_mine"]
+    for _ in ("as migrated", "as updated"):
+        with connect(role.at(conninfo)) as stranger:
+            for statement in statements:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    stranger.execute(statement)
+            callable_ones = stranger.execute(
+                "SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+                " WHERE n.nspname IN ('public', 'nexus') AND has_schema_privilege(n.oid, 'USAGE')"
+                "   AND has_function_privilege(p.oid, 'EXECUTE')"
+            ).fetchall()
+            assert callable_ones == []
+        connection.execute("INSERT INTO nexus.pgmq_installs (version, method) VALUES ('1.0.0', 'sql')")
+        update_pgmq(conninfo)
