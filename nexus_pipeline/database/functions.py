@@ -104,7 +104,7 @@ def apply_functions(connection: Connection) -> list[str]:
         for name in set(recorded) - {file.name for file in function_files()}:
             _drop(connection, recorded[name].functions)
             named.forget_functions(connection, file=name)
-        named.clone_functions_of_queues(connection)
+        list(named.clone_functions_of_queues(connection))  # a generator: its statement is sent when it is read
     return changed
 
 
