@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from psycopg.rows import class_row
+
+if TYPE_CHECKING:
+    from nexus_pipeline.database.connection import Connection
+
+Row = TypeVar("Row")
 
 _INSTALLED = Path(__file__).parent.parent / "sql"
 _CHECKOUT = Path(__file__).parent.parent.parent / "sql"
@@ -21,3 +28,9 @@ def queries(name: str) -> Any:
     import aiosql
 
     return aiosql.from_path(sql_folder() / "queries" / f"{name}.sql", "psycopg")
+
+
+def rows_as(kind: type[Row], connection: Connection, statement: Any, **parameters: Any) -> list[Row]:
+    """The rows of a named statement, each a `kind` that is called with the columns by name."""
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(statement.sql, parameters).fetchall()

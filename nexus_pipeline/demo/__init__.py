@@ -1,1 +1,1 @@
-"""Real candles through everything, on one screen."""
+"""Real candles through the whole workflow, summarized on one screen."""

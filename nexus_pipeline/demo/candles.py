@@ -1,7 +1,7 @@
-"""Real candles to try everything with, and signal requests made from candles.
+"""Real candles, and the signal requests made from them.
 
-The candles are EURUSD, one an hour, of the year 2017, read from the installed package gym-anytrading; nothing
-of it is imported or copied.
+The candles are those of EURUSD for each hour of the year 2017, read from the installed package gym-anytrading, of which
+nothing is imported or copied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nexus_pipeline.errors import UserError
 from nexus_pipeline.signals.indicators import MissingExtra, rsi, trend
 
 BAR: Final = timedelta(hours=1)
-"""What one candle covers."""
+"""The period of one candle."""
 WEEK: Final = timedelta(weeks=1)
 
 _PACKAGE: Final = "gym_anytrading"
@@ -34,10 +34,10 @@ class CandleError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """What a price did in one hour.
+    """The prices and the volume of one hour.
 
     Raises:
-        CandleError: the time is not in UTC, or the numbers cannot be those of one candle.
+        CandleError: the time is not in UTC, or the numbers contradict each other.
     """
 
     opened_at: datetime
@@ -47,7 +47,7 @@ class Candle:
     low: float
     close: float
     volume: float
-    """What was traded, in units of the base currency for EURUSD."""
+    """Volume traded; for EURUSD in units of the base currency."""
 
     def __post_init__(self) -> None:
         if self.opened_at.utcoffset() != timedelta(0):
@@ -62,30 +62,30 @@ class Candle:
 
     @property
     def closed_at(self) -> datetime:
-        """End of the hour, UTC: the first moment at which the close is known."""
+        """End of the hour, UTC: the earliest time at which the close is known."""
         return self.opened_at + BAR
 
 
 @dataclass(frozen=True, slots=True)
 class CandleRequests:
-    """The signal requests of a series of candles, and what became of the bars that yielded none.
+    """The signal requests of a series of candles, and why the other bars have none.
 
     `bars` = `warm_up` + `no_movement` + the number of requests.
     """
 
     requests: tuple[dict[str, object], ...]
-    """Oldest first; JSON values only."""
+    """Oldest first, JSON values only."""
     bars: int
     """Candles in the series."""
     warm_up: int
-    """Bars without a request because too few came before them for an RSI."""
+    """Bars without a request because too few bars precede them for an RSI."""
     no_movement: int
     """Bars without a request because the price did not move, so that there is no RSI."""
     gaps: int
-    """Places where more than an hour lies between two candles: weekends and holidays. An RSI counts bars, not
-    hours, so nothing is filled in."""
+    """Places where more than an hour lies between two candles: weekends and holidays. They are not filled in, because an
+    RSI counts bars, not hours."""
     shifted_weeks: int
-    """Whole weeks that were added to every time."""
+    """Whole weeks added to every time."""
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         return iter(self.requests)
@@ -97,12 +97,12 @@ class CandleRequests:
 def eurusd_hourly() -> list[Candle]:
     """The 6,225 hourly EURUSD candles (ask prices) of 2017, oldest first.
 
-    The file does not name its time zone. It is UTC: the week begins on Sundays at 22:00, in New York's summer
-    time at 21:00, which is 17:00 in New York all year round.
+    The file does not name its time zone. It is UTC: the week begins on Sundays at 22:00, during daylight saving time in
+    New York at 21:00, which is 17:00 in New York all year round.
 
     Raises:
         MissingExtra: gym-anytrading is not installed.
-        CandleError: the file is not there, or is not what it was in gym-anytrading 2.0.
+        CandleError: the file is missing or differs from that of gym-anytrading 2.0.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -114,7 +114,7 @@ def read_candles(path: Path) -> list[Candle]:
     """The candles of a CSV file with the columns Time (day.month.year, UTC), Open, High, Low, Close, Volume.
 
     Raises:
-        CandleError: the file cannot be read, or a line of it is no candle, or the candles are out of order.
+        CandleError: the file cannot be read, a line of it is not a candle, or the candles are out of order.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -132,7 +132,7 @@ def check_series(candles: Sequence[Candle]) -> int:
     """The number of gaps in a series of candles: places where more than an hour lies between two of them.
 
     Raises:
-        CandleError: there is no candle, or one does not come after the end of the one before it.
+        CandleError: there is no candle, or one opens before the end of its predecessor.
     """
     if not candles:
         raise CandleError("there are no candles")
@@ -147,7 +147,7 @@ def check_series(candles: Sequence[Candle]) -> int:
 def weeks_to(candles: Sequence[Candle], now: datetime) -> int:
     """Whole weeks to add so that the last candle closes at or before `now`, and less than 7 days before it.
 
-    Days of the week and hours of the day stay what they were. Negative when the candles end after `now`.
+    Days of the week and hours of the day do not change. Negative when the candles end after `now`.
 
     Raises:
         ValueError: there is no candle, or `now` has no offset.
@@ -162,8 +162,8 @@ def weeks_to(candles: Sequence[Candle], now: datetime) -> int:
 def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: timedelta) -> CandleRequests:
     """One signal request for each closed candle that has an RSI(14), with its times moved by `shift`.
 
-    The event time is the close of the moved candle. The event id names the original candle, so the same
-    candle moved by another number of weeks is still the same event.
+    The event time is the close of the moved candle. The event id names the original candle, so that the same candle
+    moved by another number of weeks is still the same event.
 
     Args:
         candles: oldest first, without overlap.
@@ -179,7 +179,7 @@ def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: time
     if shift % WEEK:
         raise ValueError(f"candles are moved by whole weeks, not by {shift}")
     if not 1 <= len(symbol) <= 100 or not 1 <= len(source) <= 200:
-        raise ValueError("symbol and source must be texts of 1 to 100 and 1 to 200 characters")
+        raise ValueError("symbol and source must have 1 to 100 and 1 to 200 characters")
     weeks = shift // WEEK
     gaps = check_series(candles)
     closes = [candle.close for candle in candles]
@@ -225,5 +225,5 @@ def _iso(time: datetime) -> str:
 
 
 def _plain(number: float) -> float | int:
-    """The number as JSON prints it shortest: whole ones without a decimal point."""
+    """The number in its shortest form in JSON: whole numbers without a decimal point."""
     return int(number) if number.is_integer() else number

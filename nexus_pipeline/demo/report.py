@@ -1,4 +1,4 @@
-"""The demo's summary for people: tables and a chart out of the same figures that `--json` prints."""
+"""The summary of the demo on one screen, at most 40 lines of 110 columns, made of what `nexus demo --json` prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich import box
-from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,157 +16,104 @@ from nexus_pipeline.analytics.report import sparkline
 
 _SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
-# Points of the chart at most: its marks must stay apart.
-_POINTS = 40
-_CHART_COLUMNS = 110
-_CHART_ROWS = 18
+_WIDTH = 110
+_CHART_ROWS = 15
+# More points than this, and the marks of the chart would touch each other.
+_MAX_POINTS = 40
 _PLOTEXT = 6
 
 
-def render(report: Mapping[str, Any], console: Console) -> None:
-    """Prints the summary of a demo: what was sent, what was decided, how fast, and the proof.
-
-    `report` is the object that `nexus demo --json` prints.
-    """
-    console.print()
-    for line in _input_lines(report):
-        console.print(Text(line))
-    console.print()
-    console.print(_signals(report))
-    console.print()
-    tables = [made for made in (_by_month(report["by_day"]), _by_hour(report["by_hour"])) if made.row_count]
-    console.print(Columns(tables, padding=(0, 6, 1, 0)))
-    console.print()
-    _chart(report["by_day"], console)
-    if report.get("aggregates"):
-        _aggregates(report["aggregates"], console)
-    for line in _speed_lines(report):
-        console.print(Text(line))
-    console.print(proof(report))
+def render(report: Mapping[str, Any], console: Console, url: str | None = None) -> None:
+    """Print the summary of a demo; `url` is that of the Dagster UI, if it is running."""
+    parts = [
+        _lines(_input_lines(report)),
+        _decisions(report["signals"], report["strong"], report["by_hour"]),
+        _aggregates(report.get("aggregates")),
+        _chart(report["by_day"], min(console.width, _WIDTH), console.color_system is not None),
+        _lines([_speed_line(report)]).append("\n").append_text(_proof(report)),
+        _lines(_next_lines(url)),
+    ]
+    for part in parts:
+        if part is not None:
+            console.print()
+            console.print(part, width=min(console.width, _WIDTH))
 
 
-def _aggregates(aggregates: Mapping[str, Any], console: Console) -> None:
-    """What hourly_signal_aggregates says of these weeks: a bar a week for each signal."""
-    weeks = aggregates["by_week"]
-    console.print(
-        Text(
-            f"hourly_signal_aggregates, {len(weeks)} weeks: {aggregates['hours']:,} hours,"
-            f" {aggregates['decisions']:,} decisions; a bar for each week"
-        )
-    )
-    for signal in _SIGNALS:
-        line = Text(f"{signal:>5} {sparkline([week[signal] for week in weeks])} ", style=_STYLES[signal])
-        console.print(line.append(f"{sum(week[signal] for week in weeks):,}", style="default"))
-    console.print()
-
-
-def proof(report: Mapping[str, Any]) -> Text:
-    """The line that says whether every message that was ever sent to the queue is accounted for."""
-    text = Text(
-        f"All messages of the queue: {report['sent']:,} sent = {report['completed']:,} completed"
-        f" + {report['dead_lettered']:,} dead-lettered + {report['waiting']:,} waiting; {report['lost']:,} lost,"
-        f" {report['duplicates']:,} processed twice. The counts add up: "
-    )
-    return text.append(*(("yes", "bold green") if report["adds_up"] else ("NO", "bold red")))
+def _lines(lines: Sequence[str]) -> Text:
+    return Text("\n".join(lines))
 
 
 def _input_lines(report: Mapping[str, Any]) -> list[str]:
-    weeks = report["shifted_weeks"]
     lines = [
         f"{report['bars']:,} EURUSD bars of one hour: {report['warm_up']:,} to warm up the RSI,"
         f" {report['no_movement']:,} without movement, {report['requests']:,} signal requests.",
-        f"{report['sent_now']:,} sent now, {report['sent_before']:,} known already.",
+        f"{report['sent_now']:,} sent now, {report['sent_before']:,} sent before.",
     ]
     if report["sent_before"] and not report["sent_now"]:
         lines[-1] += " Nothing was added twice."
     if report["first_event"] is not None:
-        lines.append(
-            f"Event times run from {_moment(report['first_event'])} to {_moment(report['last_event'])}:"
-            f" the real ones, moved by {weeks:,} whole weeks."
+        lines[-1] += (
+            f" Events: {_minute(report['first_event'])} to {_minute(report['last_event'])} UTC"
+            f" ({report['shifted_weeks']:,} weeks added)."
         )
     return lines
 
 
-def _speed_lines(report: Mapping[str, Any]) -> list[str]:
-    latency = report["latency_ms"]
-    known = [f"{name} {latency[name]:,.0f} ms" for name in ("p50", "p95", "p99") if latency[name] is not None]
-    runs = f"{report['runs']:,} Dagster {'run' if report['runs'] == 1 else 'runs'}"
-    rate = f", {report['per_second']:,.0f} signals/s" if report["per_second"] else ""
-    lines = [f"{runs} in {report['seconds']:,.1f} s{rate}."]
-    if known:
-        lines.append(f"From sending to decision, waiting in the queue included: {', '.join(known)}.")
-    return lines
-
-
-def _signals(report: Mapping[str, Any]) -> Table:
-    signals, strong = report["signals"], report["strong"]
+def _decisions(signals: Mapping[str, int], strong: Mapping[str, int], by_hour: Sequence[Mapping[str, Any]]) -> Table:
+    """The decisions by signal, with their distribution over the hours of the day."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("decisions")
+    for name in ("count", "share", "of them strong"):
+        table.add_column(name, justify="right")
+    table.add_column("by hour of the day, UTC")
     total = sum(signals.values())
-    table = _table("Signals", "signal", "count", "share", "of them strong")
     for name in _SIGNALS:
-        share = f"{signals[name] / total:.1%}" if total else ""
-        hard = f"{strong[f'STRONG_{name}']:,}" if f"STRONG_{name}" in strong else ""
-        table.add_row(name, f"{signals[name]:,}", share, hard, style=_STYLES[name])
+        table.add_row(
+            name,
+            f"{signals[name]:,}",
+            f"{signals[name] / total:.1%}" if total else "",
+            f"{strong[f'STRONG_{name}']:,}" if f"STRONG_{name}" in strong else "",
+            sparkline([hour[name] for hour in by_hour]),
+            style=_STYLES[name],
+        )
     return table
 
 
-def _by_month(days: Sequence[Mapping[str, Any]]) -> Table:
-    """The days, added up by month; the close is that of the month's last day."""
-    months: dict[str, dict[str, Any]] = {}
-    for day in days:
-        month = months.setdefault(day["day"][:7], dict.fromkeys(_SIGNALS, 0))
-        for name in _SIGNALS:
-            month[name] += day[name]
-        month["close"] = day["close"]
-    table = _table("By month (UTC)", "month", *_SIGNALS, "close")
-    for name, month in months.items():
-        close = "" if month["close"] is None else f"{month['close']:.5f}"
-        table.add_row(name, *(f"{month[signal]:,}" for signal in _SIGNALS), close)
-    return table
-
-
-def _by_hour(hours: Sequence[Mapping[str, Any]]) -> Table:
-    """The hours of the day, twelve beside twelve."""
-    table = _table("By hour of the day (UTC)", "hour", *_SIGNALS, "hour ", *(f"{name} " for name in _SIGNALS))
-    half = math.ceil(len(hours) / 2)
-    for index in range(half):
-        row: list[str] = []
-        for hour in (hours[index], hours[index + half] if index + half < len(hours) else None):
-            row += [] if hour is None else [f"{hour['hour']:02}", *(f"{hour[name]:,}" for name in _SIGNALS)]
-        table.add_row(*row)
-    return table
-
-
-def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+def _aggregates(aggregates: Mapping[str, Any] | None) -> Text | None:
+    """The table hourly_signal_aggregates, one bar a week for each signal."""
+    if aggregates is None:
+        return None
+    weeks = aggregates["by_week"]
+    text = Text(
+        f"hourly_signal_aggregates: {aggregates['decisions']:,} decisions in {aggregates['hours']:,} hours,"
+        f" one bar for each of {len(weeks)} weeks"
     )
-    table.add_column(first)
-    for name in numbers:
-        table.add_column(name, justify="right", style=_STYLES.get(name.strip(), ""))
-    return table
+    for signal in _SIGNALS:
+        text.append(f"\n{signal:>5} {sparkline([week[signal] for week in weeks])} ", style=_STYLES[signal])
+        text.append(f"{sum(week[signal] for week in weeks):,}")
+    return text
 
 
-def _chart(days: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """The close, with a mark where a stretch of days had more BUY than SELL, or more SELL than BUY."""
+def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text | None:
+    """The close, with a mark for each stretch of days with more BUY than SELL, or more SELL than BUY."""
     priced = [day for day in days if day["close"] is not None]
     if len(priced) < 2:
-        return
+        return None
     try:
         usable = int(version("plotext").split(".")[0]) >= _PLOTEXT
     except (PackageNotFoundError, ValueError):
         usable = False
     if not usable:
-        console.print(Text(f'No chart: pip install "plotext>={_PLOTEXT}" draws one.'))
-        return
+        return Text(f'No chart: pip install "plotext>={_PLOTEXT}" draws one.')
     import plotext
 
-    width = math.ceil(len(priced) / _POINTS)
-    parts = [priced[start : start + width] for start in range(0, len(priced), width)]
+    length = math.ceil(len(priced) / _MAX_POINTS)
+    parts = [priced[start : start + length] for start in range(0, len(priced), length)]
     closes = [part[-1]["close"] for part in parts]
     figure = plotext.figure
     figure.clear()
-    figure.theme("colorless" if console.color_system is None else "default")
-    figure.plot_size(min(console.width, _CHART_COLUMNS), _CHART_ROWS)
+    figure.theme("default" if colors else "colorless")
+    figure.plot_size(width, _CHART_ROWS)
     line = figure.signal(list(range(len(parts))), closes)
     line.lines()
     line.label("close")
@@ -180,15 +126,44 @@ def _chart(days: Sequence[Mapping[str, Any]], console: Console) -> None:
             figure.draw(marks)
     ticks = sorted({round(place * (len(parts) - 1) / 4) for place in range(5)})
     figure.ruler("x").ticks(ticks, [parts[index][-1]["day"] for index in ticks])
-    stretch = "day" if width == 1 else f"{width} days"
-    figure.title(f"EURUSD close, one mark for each {stretch}")
-    console.print(Text.from_ansi(figure.build().string(colorless=console.color_system is None)))
+    figure.title(f"EURUSD close, one mark for each {'day' if length == 1 else f'{length} days'}")
+    drawn = Text.from_ansi(figure.build().string(colorless=not colors))
     figure.clear()
+    return drawn
 
 
 def _total(part: Sequence[Mapping[str, Any]], name: str) -> int:
     return sum(day[name] for day in part)
 
 
-def _moment(text: str) -> str:
+def _speed_line(report: Mapping[str, Any]) -> str:
+    latency = report["latency_ms"]
+    known = [f"{name} {latency[name]:,.0f} ms" for name in ("p50", "p95", "p99") if latency[name] is not None]
+    runs = f"{report['runs']:,} Dagster {'run' if report['runs'] == 1 else 'runs'}"
+    rate = f", {report['per_second']:,.0f} signals/s" if report["per_second"] else ""
+    waits = f" From send to decision: {', '.join(known)}." if known else ""
+    return f"{runs} in {report['seconds']:,.1f} s{rate}.{waits}"
+
+
+def _proof(report: Mapping[str, Any]) -> Text:
+    """Whether every message that was ever sent to the queue is accounted for."""
+    text = Text(
+        f"All messages of the queue: {report['sent']:,} sent = {report['completed']:,} completed"
+        f" + {report['dead_lettered']:,} dead-lettered + {report['waiting']:,} waiting;\n{report['lost']:,} lost,"
+        f" {report['duplicates']:,} processed twice. The counts add up: "
+    )
+    return text.append(*(("yes", "bold green") if report["adds_up"] else ("NO", "bold red")))
+
+
+def _next_lines(url: str | None) -> list[str]:
+    if url is None:
+        return ["Next: nexus up         the Dagster UI at http://127.0.0.1:3000", "      nexus executions  each decision"]
+    return [
+        f"Next: {url}/runs    the runs of the job, each batch a step",
+        f"      {url}/assets  the hourly aggregates, by partition",
+        "      nexus down                    stop everything",
+    ]
+
+
+def _minute(text: str) -> str:
     return text[:16].replace("T", " ")

@@ -1,4 +1,4 @@
-"""`nexus demo`: real hourly candles through the queue and the real job, and the proof that the counts add up."""
+"""`nexus demo`: send a year of real candles, run the job until the queue is empty, aggregate, and report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from nexus_pipeline.analytics.hours import HOUR, Window, WindowError, first_hour
 from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
-from nexus_pipeline.database.statements import queries
-from nexus_pipeline.demo.candles import CandleError, CandleRequests, eurusd_hourly, requests, weeks_to
-from nexus_pipeline.demo.figures import figures
+from nexus_pipeline.demo.candles import CandleRequests, eurusd_hourly, requests, weeks_to
+from nexus_pipeline.demo.figures import SOURCE, figures, weeks
 from nexus_pipeline.demo.report import render
-from nexus_pipeline.errors import FailedError
+from nexus_pipeline.errors import FailedError, UnavailableError
 from nexus_pipeline.local import up
 from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import ledger
@@ -32,65 +31,53 @@ from nexus_pipeline.settings import Settings
 from nexus_pipeline.signals.indicators import MissingExtra
 from nexus_pipeline.signals.request import dumps
 
-_SENT_AT_ONCE = 1_000
-# Retries and expired leases may keep messages out of sight for a while; a demo does not wait longer than this.
-_LONGEST_SECONDS = 300
-
-
-class DemoError(FailedError):
-    """The demo could not be run to its end; the text says why."""
+_SYMBOL = "EURUSD"
+_BATCH_SIZE = 1_000
+# Retries and expired leases may hide messages for a while; the demo does not wait longer than this.
+_MAX_SECONDS = 300
 
 
 def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
-    """Sends the candles, drains the queue through the job, reports; returns the exit code.
+    """Run the demo and return its exit code: 0 when every message is accounted for.
 
-    With `as_json` the report is one JSON object on the last line of standard output. With `ui` everything is left
-    running afterwards.
+    With `as_json` the report is one JSON object on the last line of standard output. With `ui` the Dagster UI is left
+    running.
+
+    Raises:
+        FailedError: the job or the backfill failed, or the queue did not drain in time.
+        UnavailableError: a package for the candles is missing, or the UI does not start.
     """
     console = Console(stderr=as_json)
     try:
         candles = eurusd_hourly()
         shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
-        made = requests(candles, symbol="EURUSD", source="demo", shift=shift)
-    except (MissingExtra, CandleError) as error:
-        print(f"nexus demo: {error}", file=sys.stderr)
-        return 1
+        made = requests(candles, symbol=_SYMBOL, source=SOURCE, shift=shift)
+    except MissingExtra as error:
+        raise UnavailableError(str(error)) from None
     with connect(ready_database(settings)) as connection:
-        console.print(
-            f"{made.bars:,} hourly EURUSD candles of 2017, moved by {made.shifted_weeks} whole weeks to end this week: "
-            f"{len(made):,} signal requests ({made.warm_up} candles in warm-up, {made.no_movement} without movement)"
-        )
         sent, duplicates = _send(connection, made, console)
         if sent == 0:
-            console.print(f"all {duplicates:,} were sent before: nothing is added twice")
-        try:
-            runs, seconds = _drain(connection, settings, console)
-        except DemoError as error:
-            print(f"nexus demo: {error}", file=sys.stderr)
-            return 1
+            console.print(f"all {duplicates:,} requests were sent before: nothing is added twice")
+        runs, seconds = _drain(connection, settings, console)
         report = _report(connection, made, sent, duplicates, runs, seconds)
-        try:
-            report["aggregates"] = _aggregate(connection, settings, report, console)
-        except DemoError as error:
-            print(f"nexus demo: {error}", file=sys.stderr)
-            return 1
-    if as_json:
-        print(json.dumps(report, default=str))
-    else:
-        render(report, console)
+        report["aggregates"] = _aggregate(connection, settings, report, console)
     if ui and up.run(settings, port, detach=True) != 0:
         return 1
+    if as_json:
+        print(json.dumps(report))
+    else:
+        render(report, console, up.ui_url(port) if ui else None)
     return 0 if report["adds_up"] and report["waiting"] == 0 else 1
 
 
 def _send(connection: Connection, made: CandleRequests, console: Console) -> tuple[int, int]:
-    """Sends the requests in batches; returns how many were sent and how many had been sent before."""
+    """Sends the requests in batches; returns how many were sent now and how many before."""
     sent = duplicates = 0
     texts = [dumps(request) for request in made]
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("sending", total=len(texts))
-        for start in range(0, len(texts), _SENT_AT_ONCE):
-            part = enqueue(connection, MAIN_QUEUE, texts[start : start + _SENT_AT_ONCE])
+        for start in range(0, len(texts), _BATCH_SIZE):
+            part = enqueue(connection, MAIN_QUEUE, texts[start : start + _BATCH_SIZE])
             sent += part.sent
             duplicates += part.duplicates
             progress.advance(task, part.sent + part.duplicates)
@@ -98,16 +85,16 @@ def _send(connection: Connection, made: CandleRequests, console: Console) -> tup
 
 
 def _drain(connection: Connection, settings: Settings, console: Console) -> tuple[int, float]:
-    """Runs the job until nothing is left in the queue; returns the number of runs and the seconds they took."""
+    """Runs the job until the queue is empty; returns the number of runs and the seconds they took."""
     runs = 0
     began = time.perf_counter()
-    with console.status("the job process_trading_workflow drains the queue"):
+    with console.status("running the job process_trading_workflow until the queue is empty"):
         while True:
             state = ledger(connection, MAIN_QUEUE)
             if state.waiting + state.leased + state.retrying == 0:
                 return runs, time.perf_counter() - began
-            if time.perf_counter() - began > _LONGEST_SECONDS:
-                raise DemoError(f"after {_LONGEST_SECONDS} s there are still messages in the queue: see nexus status")
+            if time.perf_counter() - began > _MAX_SECONDS:
+                raise FailedError(f"after {_MAX_SECONDS} s there are still messages in the queue: see nexus status")
             if state.waiting == 0:
                 time.sleep(1)
                 continue
@@ -116,54 +103,45 @@ def _drain(connection: Connection, settings: Settings, console: Console) -> tupl
 
 
 def _run_job(settings: Settings) -> None:
-    """The command that users run in CI."""
-    _command(
-        settings, ["dagster", "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
-    )
-
-
-def _command(settings: Settings, module_and_arguments: list[str]) -> None:
-    """Runs a command as users do, with its output in `<home>/logs/demo.log`."""
+    """Runs the job with the command that users run in CI; its output goes to `<home>/logs/demo.log`."""
+    command = ["dagster", "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
     env = environment(settings.home)
     log = Path(env["NEXUS_HOME"]) / "logs" / "demo.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     with log.open("ab") as output:
         done = subprocess.run(
-            [sys.executable, "-m", *module_and_arguments], env=env, stdout=output, stderr=subprocess.STDOUT, check=False
+            [sys.executable, "-m", *command], env=env, stdout=output, stderr=subprocess.STDOUT, check=False
         )
     if done.returncode != 0:
-        what = " ".join(module_and_arguments[:3])
-        raise DemoError(f"{what} failed with exit code {done.returncode}; its log is {log}")
+        raise FailedError(f"dagster job execute failed with exit code {done.returncode}; its log is {log}")
 
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Makes the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week.
+    """Builds the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week.
 
     Raises:
-        DemoError: the backfill failed.
+        FailedError: the backfill failed.
     """
     began = time.perf_counter()
     first, last = (hour_of(datetime.fromisoformat(report[name])) for name in ("first_event", "last_event"))
     try:
-        # The hour of the last event may be open still: it is made on demand like any other.
+        # The hour of the last event may still be open; on demand it is built like any other.
         window = Window(max(first, first_hour(settings.partitions_start, datetime.now(UTC))), last + HOUR)
         if report["sent_now"]:
             _backfill(settings, window, console)
     except (BackfillError, WindowError) as error:
-        raise DemoError(str(error)) from None
-    rows = queries("demo").aggregates_by_week(connection, symbol="EURUSD", since=window.start, before=window.before)
-    names = ("week", "hours", "BUY", "SELL", "HOLD", "min_rsi", "max_rsi")
-    weeks = [dict(zip(names, row, strict=True)) for row in rows]
+        raise FailedError(str(error)) from None
+    by_week = weeks(connection, _SYMBOL, window.start, window.before)
     return {
-        "hours": sum(week["hours"] for week in weeks),
-        "decisions": sum(week[signal] for week in weeks for signal in ("BUY", "SELL", "HOLD")),
+        "hours": sum(week["hours"] for week in by_week),
+        "decisions": sum(week[signal] for week in by_week for signal in ("BUY", "SELL", "HOLD")),
         "seconds": round(time.perf_counter() - began, 2),
-        "by_week": weeks,
+        "by_week": by_week,
     }
 
 
 def _backfill(settings: Settings, window: Window, console: Console) -> None:
-    """`nexus backfill`, with its bar on the demo's console."""
+    """`nexus backfill`, with its progress on the demo's console."""
     import dagster as dg
 
     with (
@@ -186,7 +164,7 @@ def _report(
         "shifted_weeks": made.shifted_weeks,
         "sent_now": sent,
         "sent_before": duplicates,
-        # The whole queue's history, so that it adds up also when other requests were sent.
+        # Of the whole queue, so that the counts add up also when other requests were sent.
         "sent": state.sent,
         "completed": state.completed,
         "dead_lettered": state.dead_lettered,

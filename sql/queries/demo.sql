@@ -1,26 +1,25 @@
--- The statements of nexus_pipeline/processing/demo_figures.py: what became of the requests of one source, as far as
--- they are completed. Days and hours are those of the event, in UTC.
+-- The statements of nexus_pipeline/demo: what became of the requests of one source, as far as they are completed.
+-- Days, weeks and hours are those of the event, in UTC. The columns are named as in the output of `nexus demo --json`.
 
--- name: signals(source)^
+-- name: signals(source)
 -- Decisions by signal, the strong ones among them, and the first and last event.
-SELECT count(*)                                                                       AS completed,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')                     AS buy,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')                    AS sell,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')                    AS hold,
-       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_BUY')     AS strong_buy,
-       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_SELL')    AS strong_sell,
+SELECT count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')                     AS "BUY",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')                    AS "SELL",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')                    AS "HOLD",
+       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_BUY')     AS "STRONG_BUY",
+       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_SELL')    AS "STRONG_SELL",
        min(e.occurred_at)                                                             AS first_event,
        max(e.occurred_at)                                                             AS last_event
   FROM public.workflow_executions e
  WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source;
 
 -- name: by_day(source)
--- Decisions of each day that has an event, and the price of its last one.
-SELECT (e.occurred_at AT TIME ZONE 'UTC')::date                     AS day,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')   AS buy,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')  AS sell,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')  AS hold,
-       (array_agg((e.output_data ->> 'price')::numeric ORDER BY e.occurred_at DESC, e.id DESC))[1] AS close
+-- Decisions of each day that has an event, and the price of its last event.
+SELECT (e.occurred_at AT TIME ZONE 'UTC')::date::text               AS day,
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')   AS "BUY",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')  AS "SELL",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')  AS "HOLD",
+       (array_agg((e.output_data ->> 'price')::double precision ORDER BY e.occurred_at DESC, e.id DESC))[1] AS close
   FROM public.workflow_executions e
  WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source AND e.occurred_at IS NOT NULL
  GROUP BY 1
@@ -29,9 +28,9 @@ SELECT (e.occurred_at AT TIME ZONE 'UTC')::date                     AS day,
 -- name: by_hour(source)
 -- Decisions of each hour of the day, all 24 of them.
 SELECT h.hour,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')   AS buy,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')  AS sell,
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')  AS hold
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')   AS "BUY",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')  AS "SELL",
+       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')  AS "HOLD"
   FROM generate_series(0, 23) AS h (hour)
   LEFT JOIN public.workflow_executions e
     ON extract(hour FROM e.occurred_at AT TIME ZONE 'UTC') = h.hour
@@ -39,8 +38,8 @@ SELECT h.hour,
  GROUP BY h.hour
  ORDER BY h.hour;
 
--- name: latency(source)^
--- Percentiles of the time from a message's sending to its settling, ms; null where there is none.
+-- name: latency(source)
+-- Percentiles of the time from the send of a message to its settlement, ms; null without executions.
 SELECT p.ms[1] AS p50, p.ms[2] AS p95, p.ms[3] AS p99
   FROM (
     SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
@@ -51,13 +50,13 @@ SELECT p.ms[1] AS p50, p.ms[2] AS p95, p.ms[3] AS p99
 
 -- name: aggregates_by_week(symbol, since, before)
 -- Decisions of each week out of hourly_signal_aggregates, and how many of its hours have a row.
-SELECT (date_trunc('week', a.hour AT TIME ZONE 'UTC'))::date AS week,
-       count(DISTINCT a.hour)    AS hours,
-       sum(a.buy_signals)::int   AS buy,
-       sum(a.sell_signals)::int  AS sell,
-       sum(a.hold_signals)::int  AS hold,
-       round(min(a.min_rsi), 1)  AS min_rsi,
-       round(max(a.max_rsi), 1)  AS max_rsi
+SELECT date_trunc('week', a.hour AT TIME ZONE 'UTC')::date::text AS week,
+       count(DISTINCT a.hour)                      AS hours,
+       sum(a.buy_signals)::int                     AS "BUY",
+       sum(a.sell_signals)::int                    AS "SELL",
+       sum(a.hold_signals)::int                    AS "HOLD",
+       round(min(a.min_rsi), 1)::double precision  AS min_rsi,
+       round(max(a.max_rsi), 1)::double precision  AS max_rsi
   FROM public.hourly_signal_aggregates a
  WHERE a.symbol = :symbol AND a.hour >= :since AND a.hour < :before
  GROUP BY 1
