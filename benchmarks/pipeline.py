@@ -69,7 +69,7 @@ def measure(seconds: int, per_second: int, port: int) -> dict[str, object]:
             peak_mb = 0.0
             while time.perf_counter() - began < seconds:
                 time.sleep(1)
-                sizes = [process.memory_info().rss / 1e6 for process in stack.runs_at_work() if process.is_running()]
+                sizes = [process.memory_info().rss / 1e6 for process in stack.active_runs() if process.is_running()]
                 peak_mb = max([peak_mb, *sizes])
             took = time.perf_counter() - began
             done = completed(connection) - before

@@ -17,20 +17,25 @@ _MARGIN_SECONDS = 30
 )
 def up(
     port: Annotated[int, typer.Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave everything running and return.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
 ) -> None:
     """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after the runs in progress."""
-    from nexus_pipeline.local.up import run
+    from nexus_pipeline.local.up import run, run_detached
     from nexus_pipeline.settings import load_settings
 
-    raise typer.Exit(run(load_settings(), port, detach))
+    settings = load_settings()
+    if not detach:
+        run(settings, port)
+        return
+    say(f"Dagster UI   {run_detached(settings, port)}")
+    say(f"running in the background (log: {settings.home / 'logs' / 'up.log'}); `nexus down` stops it")
 
 
 @app.command(short_help="Stop everything, including the embedded database.", epilog="Example: nexus down")
 def down(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Stop what `nexus up` left running, and the embedded database server.
+    """Stop the processes of `nexus up` and the embedded database server.
 
     Data is kept. The command does not stop a server that NEXUS_DATABASE_URL names.
     """

@@ -28,16 +28,12 @@ _FILE: Final = Path("datasets", "data", "FOREX_EURUSD_1H_ASK.csv")
 _COLUMNS: Final = ["Time", "Open", "High", "Low", "Close", "Volume"]
 
 
-class CandleError(UserError):
-    """Candles that cannot be used; the text names the candle and what is wrong with it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Candle:
     """The prices and the volume of one hour.
 
     Raises:
-        CandleError: the time is not in UTC, or the numbers contradict each other.
+        UserError: the time is not in UTC, or the numbers contradict each other.
     """
 
     opened_at: datetime
@@ -51,14 +47,14 @@ class Candle:
 
     def __post_init__(self) -> None:
         if self.opened_at.utcoffset() != timedelta(0):
-            raise CandleError(f"candle {self.opened_at}: its time must be in UTC")
+            raise UserError(f"candle {self.opened_at}: its time must be in UTC")
         prices = (self.open, self.high, self.low, self.close)
         if not all(math.isfinite(price) and price > 0 for price in prices):
-            raise CandleError(f"candle {self.opened_at}: every price must be a finite number above 0")
+            raise UserError(f"candle {self.opened_at}: every price must be a finite number above 0")
         if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
-            raise CandleError(f"candle {self.opened_at}: open and close must lie between low and high")
+            raise UserError(f"candle {self.opened_at}: open and close must lie between low and high")
         if not (math.isfinite(self.volume) and self.volume >= 0):
-            raise CandleError(f"candle {self.opened_at}: the volume must be a finite number, 0 or more")
+            raise UserError(f"candle {self.opened_at}: the volume must be a finite number, 0 or more")
 
     @property
     def closed_at(self) -> datetime:
@@ -82,8 +78,8 @@ class CandleRequests:
     no_movement: int
     """Bars without a request because the price did not move, so that there is no RSI."""
     gaps: int
-    """Places where more than an hour lies between two candles: weekends and holidays. They are not filled in, because an
-    RSI counts bars, not hours."""
+    """Places where more than an hour lies between two candles: weekends and holidays. They are not filled in, because
+    an RSI counts bars, not hours."""
     shifted_weeks: int
     """Whole weeks added to every time."""
 
@@ -102,7 +98,7 @@ def eurusd_hourly() -> list[Candle]:
 
     Raises:
         MissingExtra: gym-anytrading is not installed.
-        CandleError: the file is missing or differs from that of gym-anytrading 2.0.
+        UserError: the file is missing or differs from that of gym-anytrading 2.0.
     """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -114,16 +110,16 @@ def read_candles(path: Path) -> list[Candle]:
     """The candles of a CSV file with the columns Time (day.month.year, UTC), Open, High, Low, Close, Volume.
 
     Raises:
-        CandleError: the file cannot be read, a line of it is not a candle, or the candles are out of order.
+        UserError: the file cannot be read, a line of it is not a candle, or the candles are out of order.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             if next(rows, None) != _COLUMNS:
-                raise CandleError(f"{path.name}: the columns must be {', '.join(_COLUMNS)}")
+                raise UserError(f"{path.name}: the columns must be {', '.join(_COLUMNS)}")
             candles = [_candle(row, f"{path.name}, line {rows.line_num}") for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CandleError(f"{path.name} cannot be read: {error}") from error
+        raise UserError(f"{path.name} cannot be read: {error}") from error
     check_series(candles)
     return candles
 
@@ -132,14 +128,14 @@ def check_series(candles: Sequence[Candle]) -> int:
     """The number of gaps in a series of candles: places where more than an hour lies between two of them.
 
     Raises:
-        CandleError: there is no candle, or one opens before the end of its predecessor.
+        UserError: there is no candle, or one opens before the end of its predecessor.
     """
     if not candles:
-        raise CandleError("there are no candles")
+        raise UserError("there are no candles")
     gaps = 0
     for before, after in pairwise(candles):
         if after.opened_at < before.closed_at:
-            raise CandleError(f"candle {after.opened_at}: it must not open before {before.closed_at}")
+            raise UserError(f"candle {after.opened_at}: it must not open before {before.closed_at}")
         gaps += after.opened_at > before.closed_at
     return gaps
 
@@ -155,7 +151,7 @@ def weeks_to(candles: Sequence[Candle], now: datetime) -> int:
     if now.utcoffset() is None:
         raise ValueError("now needs an offset")
     if not candles:
-        raise CandleError("there are no candles")
+        raise UserError("there are no candles")
     return (now - candles[-1].closed_at) // WEEK
 
 
@@ -212,12 +208,12 @@ def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: time
 
 def _candle(row: list[str], place: str) -> Candle:
     if len(row) != len(_COLUMNS):
-        raise CandleError(f"{place}: it has {len(row)} values, not {len(_COLUMNS)}")
+        raise UserError(f"{place}: it has {len(row)} values, not {len(_COLUMNS)}")
     try:
         opened_at = datetime.strptime(row[0], "%d.%m.%Y %H:%M:%S.%f").replace(tzinfo=UTC)
         return Candle(opened_at, *map(float, row[1:]))
-    except (ValueError, CandleError) as error:
-        raise CandleError(f"{place}: {error}") from error
+    except (ValueError, UserError) as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 def _iso(time: datetime) -> str:

@@ -41,9 +41,7 @@ def figures(connection: Connection, source: str = SOURCE) -> dict[str, Any]:
 
 def weeks(connection: Connection, symbol: str, since: datetime, before: datetime) -> list[dict[str, Any]]:
     """Decisions of a symbol by week (UTC) out of `hourly_signal_aggregates`, JSON values only."""
-    return rows_as(
-        dict, connection, queries("demo").aggregates_by_week, symbol=symbol, since=since, before=before
-    )
+    return rows_as(dict, connection, queries("demo").aggregates_by_week, symbol=symbol, since=since, before=before)
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -17,7 +17,7 @@ from nexus_pipeline.analytics.report import sparkline
 _SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 _WIDTH = 110
-_CHART_ROWS = 15
+_CHART_ROWS = 13
 # More points than this, and the marks of the chart would touch each other.
 _MAX_POINTS = 40
 _PLOTEXT = 6
@@ -52,9 +52,9 @@ def _input_lines(report: Mapping[str, Any]) -> list[str]:
     if report["sent_before"] and not report["sent_now"]:
         lines[-1] += " Nothing was added twice."
     if report["first_event"] is not None:
-        lines[-1] += (
-            f" Events: {_minute(report['first_event'])} to {_minute(report['last_event'])} UTC"
-            f" ({report['shifted_weeks']:,} weeks added)."
+        lines.append(
+            f"Events from {_minute(report['first_event'])} to {_minute(report['last_event'])} UTC: the real times,"
+            f" moved by {report['shifted_weeks']:,} whole weeks."
         )
     return lines
 
@@ -157,7 +157,10 @@ def _proof(report: Mapping[str, Any]) -> Text:
 
 def _next_lines(url: str | None) -> list[str]:
     if url is None:
-        return ["Next: nexus up         the Dagster UI at http://127.0.0.1:3000", "      nexus executions  each decision"]
+        return [
+            "Next: nexus up         the Dagster UI at http://127.0.0.1:3000",
+            "      nexus executions  each decision",
+        ]
     return [
         f"Next: {url}/runs    the runs of the job, each batch a step",
         f"      {url}/assets  the hourly aggregates, by partition",

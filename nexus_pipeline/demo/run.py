@@ -13,22 +13,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from nexus_pipeline.analytics.backfill import BackfillError, run_backfill
-from nexus_pipeline.analytics.hours import HOUR, Window, WindowError, first_hour, hour_of
+from nexus_pipeline.analytics.backfill import run_backfill
+from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
 from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.demo.candles import CandleRequests, eurusd_hourly, requests, weeks_to
 from nexus_pipeline.demo.figures import SOURCE, figures, weeks
 from nexus_pipeline.demo.report import render
-from nexus_pipeline.errors import FailedError, UnavailableError
+from nexus_pipeline.errors import FailedError
 from nexus_pipeline.local import up
 from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.queues.sending import enqueue
 from nexus_pipeline.settings import Settings
-from nexus_pipeline.signals.indicators import MissingExtra
 from nexus_pipeline.signals.request import dumps
 
 _SYMBOL = "EURUSD"
@@ -48,12 +47,9 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
         UnavailableError: a package for the candles is missing, or the UI does not start.
     """
     console = Console(stderr=as_json)
-    try:
-        candles = eurusd_hourly()
-        shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
-        made = requests(candles, symbol=_SYMBOL, source=SOURCE, shift=shift)
-    except MissingExtra as error:
-        raise UnavailableError(str(error)) from None
+    candles = eurusd_hourly()
+    shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
+    made = requests(candles, symbol=_SYMBOL, source=SOURCE, shift=shift)
     with connect(ready_database(settings)) as connection:
         sent, duplicates = _send(connection, made, console)
         if sent == 0:
@@ -61,12 +57,11 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
         runs, seconds = _drain(connection, settings, console)
         report = _report(connection, made, sent, duplicates, runs, seconds)
         report["aggregates"] = _aggregate(connection, settings, report, console)
-    if ui and up.run(settings, port, detach=True) != 0:
-        return 1
+    url = up.run_detached(settings, port) if ui else None
     if as_json:
         print(json.dumps(report))
     else:
-        render(report, console, up.ui_url(port) if ui else None)
+        render(report, console, url)
     return 0 if report["adds_up"] and report["waiting"] == 0 else 1
 
 
@@ -117,20 +112,13 @@ def _run_job(settings: Settings) -> None:
 
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Builds the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week.
-
-    Raises:
-        FailedError: the backfill failed.
-    """
+    """Builds the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week."""
     began = time.perf_counter()
     first, last = (hour_of(datetime.fromisoformat(report[name])) for name in ("first_event", "last_event"))
-    try:
-        # The hour of the last event may still be open; on demand it is built like any other.
-        window = Window(max(first, first_hour(settings.partitions_start, datetime.now(UTC))), last + HOUR)
-        if report["sent_now"]:
-            _backfill(settings, window, console)
-    except (BackfillError, WindowError) as error:
-        raise FailedError(str(error)) from None
+    # The hour of the last event may still be open; on demand it is built like any other.
+    window = Window(max(first, first_hour(settings.partitions_start, datetime.now(UTC))), last + HOUR)
+    if report["sent_now"]:
+        _backfill(settings, window, console)
     by_week = weeks(connection, _SYMBOL, window.start, window.before)
     return {
         "hours": sum(week["hours"] for week in by_week),

@@ -1,1 +1,1 @@
-"""`nexus up` on one machine: its processes, and the doctor that checks the machine."""
+"""`nexus up` on one machine: its processes, and the checks of `nexus doctor`."""

@@ -1,7 +1,7 @@
-"""The processes of `nexus up`: code server, web server and daemon, each in a session of its own, with a log file.
+"""The processes of `nexus up`: code server, web server and daemon, each in its own session and with its own log file.
 
-They find each other through `<home>/dagster`: the instance's configuration, and the workspace with the code server's
-Unix socket, which no other user of the machine can open.
+They share `<home>/dagster`: the configuration of the instance, and the workspace file with the Unix socket of the code
+server, which no other user of the machine can open.
 """
 
 from __future__ import annotations
@@ -26,28 +26,24 @@ from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.local import running
 
-# A Unix socket's path may have 107 bytes.
-_LONGEST_SOCKET_PATH = 100
-_RESTARTS_AT_MOST = 5
-# A process that worked for so long was not kept from starting: its restarts are counted anew.
+# The system's limit is 107 bytes.
+_MAX_SOCKET_PATH = 100
+_MAX_RESTARTS = 5
+# After this time a process counts as started, and its restarts are counted from zero.
 _STABLE_SECONDS = 120
 
 
-class StackError(UnavailableError):
-    """A process did not come up; the text is one line, with what its log says last."""
-
-
 def environment(home: Path) -> dict[str, str]:
-    """What Dagster's processes run with: this process's variables, with absolute homes."""
+    """The environment of Dagster's processes: that of this process, with absolute home folders."""
     env = {**os.environ, "NEXUS_HOME": str(home.resolve()), "DAGSTER_HOME": str(dagster_home(home))}
-    # Without compiled files every start of Dagster takes twice as long.
+    # Without compiled files Dagster takes twice as long to start.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
 
 
 @dataclass
 class Process:
-    """One of our processes: how it is started, and as what it runs."""
+    """One of the processes: its command, and the process that runs it."""
 
     name: str
     command: list[str]
@@ -59,189 +55,164 @@ class Process:
 
 @dataclass
 class Stack:
-    """Everything that `nexus up` starts beside the database."""
+    """Everything that `nexus up` starts besides the database."""
 
     home: Path
     port: int
-    processes: list[Process] = field(default_factory=list)
+    processes: list[Process] = field(init=False)
+    _dagster_home: Path = field(init=False)
+    _socket: Path = field(init=False)
     _sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Lays out the commands; nothing runs yet."""
-        python = [sys.executable, "-m"]
-        workspace = self._write_workspace()
+        """Prepares the workspace file and the commands; starts nothing."""
+        self._dagster_home = dagster_home(self.home)
+        self._socket = self._dagster_home / "code.sock"
+        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
+            self._socket = Path(tempfile.mkdtemp(prefix="nexus-"), "code.sock")  # a new and private folder
+        workspace = str(self._dagster_home / "workspace.yaml")
+        server = {"socket": str(self._socket), "location_name": "nexus_pipeline"}
+        Path(workspace).write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
+        code_server = [
+            "dagster",
+            "code-server",
+            "start",
+            "--socket",
+            str(self._socket),
+            "--use-python-environment-entry-point",
+        ]
+        code_server += ["-m", "nexus_pipeline.definitions", "--location-name", "nexus_pipeline"]
+        webserver = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", workspace]
         self.processes = [
-            Process(
-                "code-server",
-                [
-                    *python,
-                    "dagster",
-                    "code-server",
-                    "start",
-                    "--socket",
-                    self._socket,
-                    "-m",
-                    "nexus_pipeline.definitions",
-                    "--location-name",
-                    "nexus_pipeline",
-                    "--use-python-environment-entry-point",
-                ],
-            ),
-            Process(
-                "webserver",
-                [*python, "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", str(workspace)],
-            ),
-            Process("daemon", [*_daemon(), "run", "-w", str(workspace)]),
+            Process("code-server", [sys.executable, "-m", *code_server]),
+            Process("webserver", [sys.executable, "-m", *webserver]),
+            Process("daemon", [*_daemon(), "run", "-w", workspace]),
         ]
 
     @property
     def url(self) -> str:
-        """Where to click."""
+        """URL of the Dagster UI."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait_seconds: float = 90) -> None:
-        """Starts all, and returns when the UI answers.
+        """Start all processes; returns when the UI answers.
 
         Raises:
-            StackError: the port is taken, or a process ended or did not answer in time.
+            UnavailableError: the port is taken, or a process ended or did not answer in time.
         """
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", self.port))
             except OSError:
-                raise StackError(f"port {self.port} is taken: choose another with --port") from None
+                raise UnavailableError(f"port {self.port} is taken: choose another with --port") from None
         deadline = time.monotonic() + wait_seconds
         code_server, *others = self.processes
         self._spawn(code_server)
-        while not Path(self._socket).exists():
-            self._still_coming_up(code_server, deadline)
+        while not self._socket.exists():
+            self._check_start(code_server, deadline)
         for process in others:
             self._spawn(process)
         while not self._answers():
             for process in self.processes:
-                self._still_coming_up(process, deadline)
-        self._record()
+                self._check_start(process, deadline)
 
     def tend(self) -> list[str]:
-        """Starts again what ended by itself; returns a line for each.
+        """Restart processes that have ended; returns a line for each.
 
         Raises:
-            StackError: one keeps ending.
+            UnavailableError: one keeps ending.
         """
         lines = []
         for process in self.processes:
             if process.popen is not None and process.popen.poll() is not None:
                 if time.monotonic() - process.started > _STABLE_SECONDS:
                     process.restarts = 0
-                if process.restarts >= _RESTARTS_AT_MOST:
-                    raise StackError(f"{process.name} keeps ending: {self._last_words(process)}")
+                if process.restarts >= _MAX_RESTARTS:
+                    raise UnavailableError(f"{process.name} keeps ending: {self._last_line(process)}")
                 process.restarts += 1
                 lines.append(f"{process.name} ended with exit code {process.popen.returncode}: started again")
                 self._spawn(process)
-                self._record()
         return lines
 
-    def runs_at_work(self) -> list[psutil.Process]:
-        """The processes of runs, also those of a code server that was killed and started again."""
+    def active_runs(self) -> list[psutil.Process]:
+        """The processes of runs, also those that a killed code server has left."""
         return [process for process in self._ours() if _executes_run(process)]
 
     def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
-        """Stops the daemon, lets the runs at work end (at most `drain_seconds`), then stops the rest."""
+        """Stop the daemon, wait until the active runs have ended, at most `drain_seconds`, then stop the rest."""
         code_server, webserver, daemon = self.processes
         _end(daemon)
         deadline = time.monotonic() + drain_seconds
-        told = -1
-        while (at_work := len(self.runs_at_work())) and time.monotonic() < deadline:
-            if at_work != told:
-                say(f"draining: {at_work} runs at work")
-                told = at_work
+        reported = 0
+        while (active := len(self.active_runs())) and time.monotonic() < deadline:
+            if active != reported:
+                say(f"draining: {active} active {'run' if active == 1 else 'runs'}")
+                reported = active
             time.sleep(0.2)
         _end(webserver)
         _end(code_server)
-        # A code server that was killed leaves a process that waits for its runs, and for a while for the server.
+        # A killed code server leaves a process that waits for its runs.
         _end_all(self._ours())
         running.forget(self.home)
+        self._socket.unlink(missing_ok=True)
+        if self._socket.parent != self._dagster_home:
+            self._socket.parent.rmdir()
 
-    def kill_runs(self) -> None:
-        """Interrupts the runs at work: they give back what they have not settled."""
-        for process in self.runs_at_work():
-            process.send_signal(signal.SIGINT)
+    def interrupt_runs(self) -> None:
+        """Interrupt the active runs: they return the messages that they have not settled."""
+        for process in self.active_runs():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT)
 
     def _ours(self) -> list[psutil.Process]:
-        """What lives of all that was started here, with its descendants."""
+        """All live processes that were started here, and their descendants."""
         found = []
         for process in psutil.process_iter():
             try:
-                # A session's number may be another's once all of it has ended: the folder tells.
-                if (
-                    os.getsid(process.pid) in self._sessions
-                    and process.environ().get("DAGSTER_HOME") == self._dagster_home
-                ):
+                # The id of an ended session may have been reused: the folder tells.
+                ours = os.getsid(process.pid) in self._sessions
+                if ours and process.environ().get("DAGSTER_HOME") == str(self._dagster_home):
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
         return found
 
-    @property
-    def _dagster_home(self) -> str:
-        return str(self.home.resolve() / "dagster")
-
-    @property
-    def _socket(self) -> str:
-        path = str(dagster_home(self.home) / "code.sock")
-        if len(path.encode()) <= _LONGEST_SOCKET_PATH:
-            return path
-        # A folder that is made anew and private, so that nobody can have been there first.
-        if not hasattr(self, "_short_folder"):
-            self._short_folder = tempfile.mkdtemp(prefix="nexus-")
-        return str(Path(self._short_folder) / "code.sock")
-
-    def _write_workspace(self) -> Path:
-        workspace = dagster_home(self.home) / "workspace.yaml"
-        Path(self._socket).unlink(missing_ok=True)
-        workspace.write_text(
-            json.dumps({"load_from": [{"grpc_server": {"socket": self._socket, "location_name": "nexus_pipeline"}}]})
-        )
-        return workspace
-
     def _spawn(self, process: Process) -> None:
         if process.name == "code-server":
-            Path(self._socket).unlink(missing_ok=True)
+            self._socket.unlink(missing_ok=True)
         process.started = time.monotonic()
         with self._log(process).open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal reaches `nexus up` alone, which stops them in order.
+            # In its own session, Ctrl-C in the terminal does not reach it: `nexus up` stops the processes in order.
             process.popen = subprocess.Popen(
                 process.command,
                 env=environment(self.home),
-                cwd=dagster_home(self.home),
+                cwd=self._dagster_home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self._sessions.add(process.popen.pid)
+        # This process comes first: it stops the others when `nexus down` asks it to.
+        running.record(self.home, {"up": os.getpid()} | {p.name: p.popen.pid for p in self.processes if p.popen})
 
     def _log(self, process: Process) -> Path:
         folder = self.home.resolve() / "logs"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder / f"{process.name}.log"
 
-    def _still_coming_up(self, process: Process, deadline: float) -> None:
+    def _check_start(self, process: Process, deadline: float) -> None:
+        """Raises an error when a process has ended or the deadline (`time.monotonic()`) has passed, or waits 0.1 s."""
         if process.popen is not None and process.popen.poll() is not None:
-            self._abort(f"{process.name} did not start: {self._last_words(process)}")
+            raise UnavailableError(f"{process.name} did not start: {self._last_line(process)}")
         if time.monotonic() > deadline:
-            self._abort(f"{process.name} takes too long to start; its log is {self._log(process)}")
+            raise UnavailableError(f"{process.name} takes too long to start; its log is {self._log(process)}")
         time.sleep(0.1)
 
-    def _abort(self, text: str) -> None:
-        for process in reversed(self.processes):
-            _end(process)
-        raise StackError(text)
-
-    def _last_words(self, process: Process) -> str:
+    def _last_line(self, process: Process) -> str:
         lines = self._log(process).read_text(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][:300] if lines else "its log is empty"
 
     def _answers(self) -> bool:
         try:
@@ -250,17 +221,11 @@ class Stack:
         except OSError:
             return False
 
-    def _record(self) -> None:
-        """Writes down what runs, so that `nexus down` finds it: this process first, which stops the others."""
-        pids = {"up": os.getpid()}
-        pids |= {p.name: p.popen.pid for p in self.processes if p.popen is not None and p.popen.poll() is None}
-        running.record(self.home, pids)
-
 
 def _daemon() -> list[str]:
     """The command `dagster-daemon` of this environment.
 
-    The script lies beside this Python; where it does not (`uv run --with` layers environments), its entry point runs.
+    Where the script is not beside this Python (`uv run --with` layers environments), its entry point is called.
     """
     script = Path(sys.executable).with_name("dagster-daemon")
     if script.is_file():
@@ -270,7 +235,7 @@ def _daemon() -> list[str]:
 
 
 def _executes_run(process: psutil.Process) -> bool:
-    """Whether this is a run: the code server spawns one with Python's multiprocessing, and nothing else so."""
+    """Whether this is a run: the only processes that the code server starts with Python's multiprocessing."""
     try:
         return any("spawn_main" in part for part in process.cmdline())
     except psutil.Error:
@@ -278,7 +243,7 @@ def _executes_run(process: psutil.Process) -> bool:
 
 
 def _end(process: Process, wait_seconds: float = 15) -> None:
-    """Asks a process to end, and makes it when it does not."""
+    """Ends a process, by force after `wait_seconds`."""
     if process.popen is None or process.popen.poll() is not None:
         return
     process.popen.send_signal(signal.SIGTERM)
@@ -290,7 +255,7 @@ def _end(process: Process, wait_seconds: float = 15) -> None:
 
 
 def _end_all(processes: list[psutil.Process], wait_seconds: float = 5) -> None:
-    """Asks processes to end, and makes those that do not."""
+    """Ends processes, by force after `wait_seconds`."""
     for end in (psutil.Process.terminate, psutil.Process.kill):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,11 +1,12 @@
-"""What `nexus up` left running: written down in `<home>/up.json`, found and stopped again by `nexus down`.
+"""The processes of `nexus up`, recorded in `<home>/up.json` for `nexus down` and `nexus doctor`.
 
-The file is `{"pids": {"webserver": {"pid": 123, "created": 1763840000.12}}}`. A process is believed to be the one
-that was written down when it began at the same moment and belongs to whoever wrote the file.
+The file is `{"pids": {"webserver": {"pid": 123, "created": 1763840000.12}}}`. A process is the recorded one when it
+started at the same time and belongs to the owner of the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -16,15 +17,15 @@ from pathlib import Path
 import psutil
 
 _FILE = "up.json"
-_LONGEST = 65_536
-# The system counts a process's beginning from boot, and boot by a clock that is sometimes set.
-_SAME_MOMENT_SECONDS = 1.0
+_MAX_BYTES = 65_536
+# The start time is counted from boot, and the time of boot changes when the clock is set.
+_TOLERANCE_SECONDS = 1.0
 _KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Running:
-    """A process that runs: what it is called in the file, its process id, and when it began (Unix time, s)."""
+    """A recorded process: its name in the file, its process id, and its start time (Unix time, s)."""
 
     name: str
     pid: int
@@ -32,30 +33,32 @@ class Running:
 
 
 def record(home: Path, pids: Mapping[str, int]) -> None:
-    """Writes down which processes run, in place of what was written before.
+    """Record which processes run, instead of those recorded before; skips processes that have ended.
 
     Raises:
-        psutil.NoSuchProcess: one of them has ended already.
         OSError: the folder cannot be written.
     """
-    entries = {name: {"pid": pid, "created": psutil.Process(pid).create_time()} for name, pid in pids.items()}
-    handle, name = tempfile.mkstemp(prefix=f".{_FILE}.", dir=home)  # mode 0600
+    entries = {}
+    for name, pid in pids.items():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            entries[name] = {"pid": pid, "created": psutil.Process(pid).create_time()}
+    handle, path = tempfile.mkstemp(prefix=f".{_FILE}.", dir=home)  # mode 0600
     with os.fdopen(handle, "w") as file:
         json.dump({"pids": entries}, file)
-    os.replace(name, home / _FILE)
+    os.replace(path, home / _FILE)
 
 
 def forget(home: Path) -> None:
-    """Removes the file."""
+    """Remove the file."""
     (home / _FILE).unlink(missing_ok=True)
 
 
 def recorded(home: Path) -> list[Running]:
-    """The processes of the file that still run, in its order; none where there is no file, or not such a file."""
+    """The recorded processes that still run, in the order of the file; none when there is no valid file."""
     try:
         with (home / _FILE).open("rb") as file:
             owner = os.fstat(file.fileno()).st_uid
-            entries = json.loads(file.read(_LONGEST))["pids"]
+            entries = json.loads(file.read(_MAX_BYTES))["pids"]
         found = [Running(str(name), int(of["pid"]), float(of["created"])) for name, of in entries.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
@@ -63,10 +66,10 @@ def recorded(home: Path) -> list[Running]:
 
 
 def stop(home: Path, seconds: float = 30.0) -> list[str]:
-    """Ends the processes of the file and returns their names.
+    """End the recorded processes and return their names.
 
-    One that is called `up` looks after the others: it is asked first. Who does not end within `seconds` after
-    SIGTERM is killed.
+    The process `up` stops the others: it is terminated first. A process that has not ended `seconds` after SIGTERM is
+    killed.
     """
     entries = recorded(home)
     processes = {entry.name: found for entry in entries if (found := _process(entry)) is not None}
@@ -78,10 +81,8 @@ def stop(home: Path, seconds: float = 30.0) -> list[str]:
     _terminate(left)
     _, stubborn = psutil.wait_procs(left, timeout=seconds if leader is None else _KILL_SECONDS)
     for process in stubborn:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(stubborn, timeout=_KILL_SECONDS)
     if entries or (home / _FILE).exists():
         forget(home)
@@ -90,17 +91,15 @@ def stop(home: Path, seconds: float = 30.0) -> list[str]:
 
 def _terminate(processes: list[psutil.Process]) -> None:
     for process in processes:
-        try:
-            process.terminate()  # psutil checks once more that the process is the same
-        except psutil.NoSuchProcess:
-            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()  # psutil checks again that the process is the same
 
 
 def _process(entry: Running, owner: int | None = None) -> psutil.Process | None:
-    """The process of an entry, if it still runs, is the same, and belongs to `owner` (root's file: anybody)."""
+    """The process of an entry, if it is still the same and belongs to `owner`; root's file may name any process."""
     try:
         process = psutil.Process(entry.pid)
-        same = abs(process.create_time() - entry.created) < _SAME_MOMENT_SECONDS
+        same = abs(process.create_time() - entry.created) < _TOLERANCE_SECONDS
         allowed = owner is None or owner in (0, process.uids().real)
         return process if same and allowed and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError, OverflowError):

@@ -1,40 +1,39 @@
-"""`nexus up`: the database, the Dagster UI, the daemon and the code server, with one command."""
+"""`nexus up`: start the database, the Dagster UI, the daemon and the code server."""
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 
 from nexus_pipeline.database.connection import dagster_conninfo
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.errors import NexusError
-from nexus_pipeline.local.processes import Stack, StackError, environment
+from nexus_pipeline.errors import NexusError, UnavailableError
+from nexus_pipeline.local.processes import Stack, environment
 from nexus_pipeline.settings import Settings
 
+_URL = re.compile(r"Dagster UI +(\S+)\n")
 
-def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
-    """Starts everything and stays until Ctrl-C or SIGTERM; then drains, stops all, and the database if it started it.
 
-    `detach` leaves everything running and returns as soon as the UI answers (`nexus down` stops it).
+def run(settings: Settings, port: int) -> None:
+    """Start everything, stay until Ctrl-C or SIGTERM, then drain and stop what was started here.
 
-    Returns the exit code.
+    Raises:
+        UnavailableError: the database, or one of the processes, does not start or keeps ending.
     """
-    if detach:
-        return _detached(settings, port)
-    found = settings.database_url is None and embedded.find(settings.home) is not None
+    own_server = settings.database_url is None and embedded.find(settings.home) is None
     ready_database(settings)
     dagster_conninfo(settings)
     _say("the database is ready")
     stack = Stack(settings.home, port)
     stop = threading.Event()
-    failure = ""
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    drain_seconds = 0
     try:
         stack.start()
         _say(f"Dagster UI   {stack.url}")
@@ -44,50 +43,22 @@ def run(settings: Settings, port: int = 3000, detach: bool = False) -> int:
         while not stop.wait(1):
             for line in [*_tend_database(settings), *stack.tend()]:
                 _say(line)
-    except StackError as error:
-        failure = str(error)
+        drain_seconds = settings.seconds_per_run + settings.lease_seconds
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    _stop(stack, 0 if failure else settings.seconds_per_run + settings.lease_seconds)
-    if settings.database_url is None and not found:
-        embedded.stop(settings.home)
-        _say("the database is stopped")
-    if failure:
-        # The last that is said, and so what `--detach` shows.
-        print(f"nexus up: {failure}", file=sys.stderr)
-        return 1
-    return 0
+        _stop(stack, drain_seconds)
+        if own_server:
+            embedded.stop(settings.home)
+            _say("the database is stopped")
 
 
-def _tend_database(settings: Settings) -> list[str]:
-    """Starts the embedded server again when it ended by itself; returns what there is to say."""
-    if settings.database_url is not None or embedded.find(settings.home) is not None:
-        return []
-    try:
-        embedded.start(settings.home)
-    except NexusError as error:
-        return [str(error)]
-    return ["the database was down: started again"]
+def run_detached(settings: Settings, port: int) -> str:
+    """Start everything in the background; returns the URL of the Dagster UI as soon as it answers.
 
-
-def _stop(stack: Stack, drain_seconds: float) -> None:
-    """Stops in order; a second Ctrl-C interrupts the runs instead of waiting for them."""
-
-    def hurry(_number: int, _frame: FrameType | None) -> None:
-        _say("interrupting the runs: what they have not settled goes back to the queue")
-        stack.kill_runs()
-
-    previous = signal.signal(signal.SIGINT, hurry)
-    try:
-        _say("stopping")
-        stack.stop(_say, drain_seconds)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _detached(settings: Settings, port: int) -> int:
-    """Runs `nexus up` in the background, and waits until it says where to click."""
+    Raises:
+        UnavailableError: something does not start.
+    """
     home = settings.home.resolve()
     log = home / "logs" / "up.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,20 +72,38 @@ def _detached(settings: Settings, port: int) -> int:
             start_new_session=True,
         )
     while child.poll() is None:
-        if "Dagster UI" in log.read_text(errors="replace"):
-            _say(f"Dagster UI   http://127.0.0.1:{port}")
-            _say(f"running in the background (log: {_shown(log)}); `nexus down` stops it")
-            return 0
+        found = _URL.search(log.read_text(errors="replace"))
+        if found is not None:
+            return found[1]
         time.sleep(0.1)
-    print(log.read_text(errors="replace").strip().splitlines()[-1], file=sys.stderr)
-    return 1
+    last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+    raise UnavailableError(last.removeprefix("nexus: "))
 
 
-def _shown(path: Path) -> str:
+def _tend_database(settings: Settings) -> list[str]:
+    """Restarts the embedded server if it has ended; returns lines to print."""
+    if settings.database_url is not None or embedded.find(settings.home) is not None:
+        return []
     try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+        embedded.start(settings.home)
+    except NexusError as error:
+        return [str(error)]
+    return ["the database was down: started again"]
+
+
+def _stop(stack: Stack, drain_seconds: float) -> None:
+    """Stops the processes; Ctrl-C meanwhile interrupts the runs instead of waiting for them."""
+
+    def hurry(_number: int, _frame: FrameType | None) -> None:
+        _say("interrupting the runs: messages that they have not settled go back to the queue")
+        stack.interrupt_runs()
+
+    previous = signal.signal(signal.SIGINT, hurry)
+    try:
+        _say("stopping")
+        stack.stop(_say, drain_seconds)
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _say(text: str) -> None:

@@ -19,13 +19,13 @@ from nexus_pipeline.demo.candles import (
     BAR,
     WEEK,
     Candle,
-    CandleError,
     check_series,
     eurusd_hourly,
     read_candles,
     requests,
     weeks_to,
 )
+from nexus_pipeline.errors import UserError
 from nexus_pipeline.signals.indicators import MissingExtra
 from nexus_pipeline.signals.request import check, dumps, parse_and_check
 
@@ -97,12 +97,12 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
 def test_a_file_that_holds_no_candles_is_refused_with_its_line(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "candles.csv"
     path.write_text(content)
-    with pytest.raises(CandleError, match=said):
+    with pytest.raises(UserError, match=said):
         read_candles(path)
 
 
 def test_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(CandleError, match=r"candles\.csv cannot be read"):
+    with pytest.raises(UserError, match=r"candles\.csv cannot be read"):
         read_candles(tmp_path / "candles.csv")
 
 
@@ -122,14 +122,14 @@ def test_a_file_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_that_cannot_be_one_candle_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(CandleError, match="candle 2017-05-01"):
+    with pytest.raises(UserError, match="candle 2017-05-01"):
         replace(candle(0, 1.0), **change)  # type: ignore[arg-type]
 
 
 def test_candles_out_of_order_doubled_or_overlapping_are_refused() -> None:
     half_past = replace(candle(1, 1.0), opened_at=START + BAR / 2)
     for bad in ([candle(1, 1.0), candle(0, 1.0)], [candle(0, 1.0)] * 2, [candle(0, 1.0), half_past], []):
-        with pytest.raises(CandleError):
+        with pytest.raises(UserError):
             requests(bad, symbol="X", source="test", shift=timedelta(0))
     assert check_series([candle(0, 1.0), candle(1, 1.0), candle(4, 1.0)]) == 1
 
@@ -144,7 +144,7 @@ def test_whole_weeks_bring_the_last_close_to_the_7_days_before_now(now: datetime
 def test_weeks_need_an_offset_and_a_candle() -> None:
     with pytest.raises(ValueError, match="now needs an offset"):
         weeks_to([candle(0, 1.0)], datetime(2026, 1, 1))
-    with pytest.raises(CandleError, match="no candles"):
+    with pytest.raises(UserError, match="no candles"):
         weeks_to([], START)
     assert weeks_to([candle(0, 1.0)], START + BAR) == 0
 
