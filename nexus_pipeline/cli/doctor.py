@@ -19,7 +19,7 @@ def doctor(
     port: Annotated[int, typer.Option(help="TCP port that the Dagster UI will use.", min=1, max=65535)] = 3000,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each check.")] = False,
 ) -> None:
-    """Check versions, connection, schema, pgmq, privileges and clock, and say how to fix each.
+    """Check folder, port, server, schema, pgmq, privileges and clock, and say how to fix each.
 
     Starts and changes nothing. The exit code is 1 when a check fails; a warning is not a failure.
     """
@@ -34,7 +34,7 @@ def doctor(
     else:
         from rich.text import Text
 
-        made = table(["check", "state", "what was found"], [])
+        made = table(["check", "state", "detail"], [])
         styles = {FAIL: "bold red", WARN: "yellow"}
         for finding in findings:
             found = safe(finding.detail) + (f"\n-> {safe(finding.remedy)}" if finding.remedy else "")

@@ -1,4 +1,4 @@
-"""`dagster dev` with nothing set, and `nexus up`: a request is done within 15 s, and everything stops when asked."""
+"""`dagster dev` with nothing set, and `nexus up`: a request is decided within 15 s, and everything stops on demand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["home"]
 
 
 def sensors_are_evaluated(port: int) -> bool:
-    """Whether the daemon is up, which `dagster dev` starts after the UI."""
+    """Whether the daemon is running, which `dagster dev` starts after the UI."""
     health = graphql(port, "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }")
     statuses = health["instance"]["daemonHealth"]["allDaemonStatuses"]
     return {"daemonType": "SENSOR", "healthy": True} in statuses
@@ -66,7 +66,7 @@ def test_dagster_dev_with_nothing_set_decides_a_request_within_15_s_and_lists_it
         assert ledger(connection, MAIN_QUEUE).adds_up
 
 
-def test_up_decides_a_request_within_15_s_and_ctrl_c_stops_everything_and_loses_nothing(home: Path) -> None:
+def test_up_decides_a_request_within_15_s_and_ctrl_c_drains_and_stops_everything(home: Path) -> None:
     env = environment(home, NEXUS_BATCH_SIZE="50", NEXUS_SECONDS_PER_RUN="5")
     port = free_port()
     with background(up(port), env, home.parent / "up.log") as command:
@@ -75,7 +75,7 @@ def test_up_decides_a_request_within_15_s_and_ctrl_c_stops_everything_and_loses_
         send_and_wait(home, env)
         wait_until(lambda: in_the_ui(port) == ["SUCCESS"], 15, lambda: runs_listed(port))
 
-        # In the midst of work: what is in flight is drained, what is not yet claimed stays.
+        # During processing: messages in flight are drained, messages not yet claimed stay in the queue.
         sent = nexus_json(env, "send", "--rsi", "75", "--count", "20000")["sent"]
         wait_until(lambda: completed(home) > 1, 30)
         command.popen.send_signal(signal.SIGINT)
@@ -93,7 +93,7 @@ def test_up_decides_a_request_within_15_s_and_ctrl_c_stops_everything_and_loses_
         assert state.completed + state.waiting == state.sent
 
 
-def test_up_in_the_background_is_stopped_by_down_with_all_that_it_started(home: Path) -> None:
+def test_down_stops_everything_that_up_started_in_the_background(home: Path) -> None:
     env = environment(home)
     port = free_port()
     done = run([*up(port), "--detach"], env)

@@ -1,4 +1,4 @@
-"""`nexus up` starts again what was killed, and says in one line why it cannot start."""
+"""`nexus up` restarts killed processes, and says in one line why it cannot start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nexus_pipeline_tests.support.commands import (
 __all__ = ["home"]
 
 
-def test_what_is_killed_under_up_is_started_again_and_work_goes_on(home: Path) -> None:
+def test_killed_processes_of_up_are_restarted_and_work_continues(home: Path) -> None:
     env = environment(home)
     port = free_port()
     with background(up(port), env, home.parent / "up.log") as command:
@@ -41,7 +41,7 @@ def test_what_is_killed_under_up_is_started_again_and_work_goes_on(home: Path) -
         assert info is not None
         os.kill(info.pid, signal.SIGKILL)
         command.wait_for_text("the database was down: started again", 30)
-        # Starting again takes its time; then it is as quick as before.
+        # The first request waits for the restart; the next one is as fast as before.
         send_and_wait(home, env, seconds=90)
         send_and_wait(home, env)
         wait_until(lambda: answers(port), 30)
@@ -50,7 +50,7 @@ def test_what_is_killed_under_up_is_started_again_and_work_goes_on(home: Path) -
     assert left_behind(home) == []
 
 
-def test_a_port_that_is_taken_is_said_in_one_line_and_leaves_nothing_running(home: Path) -> None:
+def test_a_taken_port_is_reported_in_one_line_and_leaves_nothing_running(home: Path) -> None:
     env = environment(home)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -60,6 +60,6 @@ def test_a_port_that_is_taken_is_said_in_one_line_and_leaves_nothing_running(hom
             done = run([*up(port), *more], env)
             assert done.returncode == 1
             (line,) = done.stderr.splitlines()
-            assert line == f"nexus up: port {port} is taken: choose another with --port"
+            assert line == f"nexus: port {port} is taken: choose another with --port"
             assert left_behind(home) == []
             assert embedded.find(home) is None

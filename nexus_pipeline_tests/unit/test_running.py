@@ -1,4 +1,4 @@
-"""What `nexus up` left running, and `nexus down`, which ends it and nothing else."""
+"""The processes that `nexus up` recorded: `nexus down` ends them and no others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_down_ends_what_was_written_down_and_forgets_it(
+def test_down_ends_the_recorded_processes_and_removes_the_record(
     nexus: Nexus, tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     home = tmp_path / "home"
@@ -38,7 +38,7 @@ def test_down_ends_what_was_written_down_and_forgets_it(
     assert not (home / "up.json").exists()
 
 
-def test_down_leaves_a_process_alone_that_only_has_the_same_number(
+def test_down_does_not_end_another_process_with_a_recorded_pid(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     began = psutil.Process(sleeper.pid).create_time()
@@ -50,10 +50,17 @@ def test_down_leaves_a_process_alone_that_only_has_the_same_number(
     assert sleeper.poll() is None
 
 
+def test_a_process_that_has_ended_is_not_recorded(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running.record(tmp_path, {"daemon": ended.pid, "webserver": sleeper.pid})
+    assert [each.name for each in running.recorded(tmp_path)] == ["webserver"]
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"pids": 5}', '{"pids": {"a": 5}}', '{"pids": {"a": {"pid": -1, "created": 0}}}']
 )
-def test_down_takes_a_file_that_is_none_for_nothing_running(nexus: Nexus, tmp_path: Path, text: str) -> None:
+def test_down_ignores_and_removes_an_invalid_record(nexus: Nexus, tmp_path: Path, text: str) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "up.json").write_text(text)
@@ -61,7 +68,7 @@ def test_down_takes_a_file_that_is_none_for_nothing_running(nexus: Nexus, tmp_pa
     assert not (home / "up.json").exists()
 
 
-def test_down_where_nothing_ever_ran_succeeds_and_makes_nothing(nexus: Nexus, tmp_path: Path) -> None:
+def test_down_without_anything_running_succeeds_and_creates_nothing(nexus: Nexus, tmp_path: Path) -> None:
     ended = nexus("down")
     assert (ended.code, ended.err) == (0, "")
     assert not (tmp_path / "home").exists()

@@ -1,11 +1,11 @@
--- The statements of nexus_pipeline/database/doctor.py. They look and change nothing.
+-- The statements of nexus_pipeline/local/doctor.py. They change nothing.
 
--- name: clock()^
+-- name: clock()
 -- The server's clock.
-SELECT clock_timestamp();
+SELECT clock_timestamp() AS now;
 
--- name: server()^
--- Which server this is, who we are there, and whether it takes writes.
+-- name: server()
+-- The server, the role and the database of the connection.
 SELECT current_setting('server_version')          AS version,
        current_setting('server_version_num')::int AS version_number,
        current_user                               AS role,
@@ -13,13 +13,13 @@ SELECT current_setting('server_version')          AS version,
        current_setting('transaction_read_only') = 'on' AS read_only,
        current_setting('server_encoding')         AS encoding;
 
--- name: may_set_up()^
--- Whether the role may make schemas here and tables in the schema public.
+-- name: may_set_up()
+-- Whether the role may create schemas in this database and tables in the schema public.
 SELECT has_database_privilege(current_database(), 'CREATE')  AS schemas,
        coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false) AS tables;
 
 -- name: missing_privileges()
--- What the role would need for the daily work and does not have. Objects that are not there are not asked about.
+-- Privileges that processing needs and the role lacks, on objects that exist.
 SELECT n.privilege || ' ON SCHEMA ' || n.name AS missing
   FROM (VALUES ('nexus', 'USAGE'), ('pgmq', 'USAGE'), ('public', 'USAGE')) AS n (name, privilege)
  WHERE NOT has_schema_privilege(to_regnamespace(n.name), n.privilege)
@@ -41,11 +41,11 @@ SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
    AND has_schema_privilege(p.pronamespace, 'USAGE')
    AND NOT has_function_privilege(p.oid, 'EXECUTE');
 
--- name: has_record()^
--- Whether pgmq's version can have been recorded here, and whether we may read it.
-SELECT coalesce(has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT'), false);
+-- name: has_record()
+-- Whether the table with pgmq's recorded version exists and the role may read it.
+SELECT coalesce(has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT'), false) AS readable;
 
--- name: other_database(name)^
--- Whether a database is there, and whether the role may make one.
-SELECT EXISTS (SELECT FROM pg_database d WHERE d.datname = :name),
-       (SELECT r.rolsuper OR r.rolcreatedb FROM pg_roles r WHERE r.rolname = current_user);
+-- name: other_database(name)
+-- Whether a database exists, and whether the role may create databases.
+SELECT EXISTS (SELECT FROM pg_database d WHERE d.datname = :name) AS present,
+       (SELECT r.rolsuper OR r.rolcreatedb FROM pg_roles r WHERE r.rolname = current_user) AS may_create;
