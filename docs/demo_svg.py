@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ TARGET = Path(__file__).parent / "images" / "demo.svg"
 
 def main() -> None:
     """Reads the report of a demo from standard input and writes the image."""
+    os.environ["COLUMNS"] = "110"  # plotext draws no wider than the terminal
     console = Console(
         record=True, file=io.StringIO(), width=110, force_terminal=True, color_system="truecolor", legacy_windows=False
     )

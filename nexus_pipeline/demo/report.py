@@ -17,7 +17,7 @@ from nexus_pipeline.analytics.report import sparkline
 _SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 _WIDTH = 110
-_CHART_ROWS = 13
+_CHART_ROWS = 14
 # More points than this, and the marks of the chart would touch each other.
 _MAX_POINTS = 40
 _PLOTEXT = 6
@@ -127,7 +127,7 @@ def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text 
     ticks = sorted({round(place * (len(parts) - 1) / 4) for place in range(5)})
     figure.ruler("x").ticks(ticks, [parts[index][-1]["day"] for index in ticks])
     figure.title(f"EURUSD close, one mark for each {'day' if length == 1 else f'{length} days'}")
-    drawn = Text.from_ansi(figure.build().string(colorless=not colors))
+    drawn = Text.from_ansi(figure.build().string(colorless=not colors).rstrip())
     figure.clear()
     return drawn
 
