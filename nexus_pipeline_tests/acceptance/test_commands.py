@@ -1,4 +1,4 @@
-"""The commands of CI and of the first minute, as users run them: nothing set but a home folder of the test's own."""
+"""The commands of CI and of a first try, as users run them: nothing is set but NEXUS_HOME."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_definitions_validate_with_nothing_set(home: Path) -> None:
     assert "Validation successful" in done.stderr + done.stdout
 
 
-def test_job_execute_with_nothing_set_does_what_waits_and_ends_with_0(home: Path) -> None:
+def test_job_execute_with_nothing_set_processes_the_queue_and_ends_with_0(home: Path) -> None:
     env = environment(home)
     sent = nexus_json(env, "send", "--rsi", "25", "--symbol", "EURUSD", "--count", "30")
     assert sent["sent"] == 30
@@ -41,7 +41,7 @@ def test_job_execute_with_nothing_set_does_what_waits_and_ends_with_0(home: Path
         balanced(connection)
 
 
-def test_job_execute_with_a_config_that_cannot_be_ends_with_1_and_names_the_field(home: Path, tmp_path: Path) -> None:
+def test_job_execute_with_an_invalid_config_ends_with_1_and_names_the_field(home: Path, tmp_path: Path) -> None:
     env = environment(home)
     config = tmp_path / "config.yaml"  # JSON is YAML
     config.write_text(json.dumps({"ops": {"plan": {"config": {"max_seconds": "soon"}}}}))
@@ -65,7 +65,7 @@ def test_job_execute_with_a_config_that_cannot_be_ends_with_1_and_names_the_fiel
         ({"NEXUS_BATCH_SIZE": "0"}, "NEXUS_BATCH_SIZE: "),
     ],
 )
-def test_job_execute_where_a_variable_cannot_be_used_ends_with_1_and_says_which(
+def test_job_execute_with_an_invalid_variable_ends_with_1_and_names_it(
     home: Path, variables: dict[str, str], said: str
 ) -> None:
     done = run(JOB, environment(home, **variables))
@@ -75,8 +75,8 @@ def test_job_execute_where_a_variable_cannot_be_used_ends_with_1_and_says_which(
     assert not home.exists()
 
 
-def test_the_demo_adds_up_and_a_second_one_adds_nothing_and_says_so(home: Path) -> None:
-    # Ten weeks of aggregates instead of a year's: what they are is the same.
+def test_the_demo_adds_up_and_a_second_run_adds_nothing_and_says_so(home: Path) -> None:
+    # Ten weeks of aggregates instead of a year, to be quick.
     since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(weeks=10)
     env = {**environment(home), "NEXUS_PARTITIONS_START": since.isoformat()}
     first = run([*NEXUS, "demo", "--json"], env, seconds=200)

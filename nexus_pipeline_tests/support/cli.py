@@ -1,4 +1,4 @@
-"""Runs `nexus` inside the test's own process, and says what it printed and how it ended."""
+"""Run `nexus` in the process of the test, with its output and exit code."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """The one JSON value on standard output; anything beside it is a mistake."""
+        """The JSON value on standard output, which must be all that is printed there."""
         assert self.code == 0, self.err
         assert self.out.count("\n") == 1, self.out
         return json.loads(self.out)
 
     @property
     def line(self) -> str:
-        """The one line on stderr, where nothing is on standard output."""
+        """The line on stderr of a command that printed nothing else."""
         assert self.out == ""
         assert self.err.count("\n") == 1, self.err
         assert self.err.endswith("\n")
@@ -46,7 +46,7 @@ class Nexus:
 
 
 def nexus_in(env: Mapping[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Nexus:
-    """The command in the databases that `env` names."""
+    """`nexus` with the NEXUS_* variables of `env`."""
     for name, value in env.items():
         if name.startswith("NEXUS_"):
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The command as far as it needs no database: help, arguments, reading requests, output, processes."""
+"""`nexus` without a database: help, arguments, errors."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_help_lists_the_verbs_in_the_order_of_use(nexus: Nexus) -> None:
     assert tuple(listed) == _ORDER
 
 
-def test_all_verbs_of_the_contract_are_there() -> None:
+def test_all_verbs_of_the_contract_exist() -> None:
     named = {" ".join(verb) for verb in verbs()}
     assert named >= {
         "up",
@@ -93,20 +93,20 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_version_is_said(nexus: Nexus) -> None:
+def test_version_is_printed(nexus: Nexus) -> None:
     ended = nexus("--version")
     assert ended.code == 0
     assert ended.out.startswith("nexus 0.")
 
 
-def test_no_command_at_all_shows_the_help_and_is_a_mistake(nexus: Nexus) -> None:
+def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(nexus: Nexus) -> None:
     ended = nexus()
     assert ended.code == 2
     assert "send" in ended.out
     assert ended.err == "nexus: no command was given\n"
 
 
-MISTAKES = [
+USER_ERRORS = [
     ("frobnicate", "No such command 'frobnicate'"),
     ("send", "nothing to send"),
     ("send --rsi", "--rsi"),
@@ -168,17 +168,15 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[arguments for arguments, _ in MISTAKES])
-def test_a_mistake_is_one_line_and_exit_code_2_before_the_database_is_touched(
-    nexus: Nexus, arguments: str, said: str
-) -> None:
+@pytest.mark.parametrize(("arguments", "said"), USER_ERRORS, ids=[arguments for arguments, _ in USER_ERRORS])
+def test_a_user_error_is_one_line_and_exit_code_2_without_a_database(nexus: Nexus, arguments: str, said: str) -> None:
     ended = nexus(*arguments.split())
     assert ended.code == 2
     assert said in ended.line
 
 
 @pytest.mark.parametrize("name", ["executions --symbol", "errors list --class", "errors redrive --reason"])
-def test_an_option_that_is_not_utf8_is_a_mistake(nexus: Nexus, name: str) -> None:
+def test_an_option_that_is_not_utf8_is_refused(nexus: Nexus, name: str) -> None:
     ended = nexus(*name.split(), "\udce9")
     assert ended.code == 2
     assert "is not UTF-8" in ended.line
@@ -208,16 +206,16 @@ def test_a_database_that_does_not_answer_is_one_line_without_the_password(nexus:
 
 
 @pytest.mark.parametrize("verb", ["send --rsi 5", "status", "down", "doctor", "errors list"])
-def test_a_variable_out_of_range_is_a_mistake_that_names_it(
-    nexus: Nexus, monkeypatch: pytest.MonkeyPatch, verb: str
-) -> None:
+def test_a_variable_out_of_range_is_refused_by_name(nexus: Nexus, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     monkeypatch.setenv("NEXUS_POOL_SIZE", "99")
     ended = nexus(*verb.split())
     assert ended.code == 2
     assert ended.line.startswith("nexus: NEXUS_POOL_SIZE: ")
 
 
-def test_no_url_at_all_is_one_line_that_does_not_repeat_it(nexus: Nexus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_url_is_refused_in_one_line_that_does_not_repeat_it(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NEXUS_DATABASE_URL", "host geheim")
     ended = nexus("status")
     assert ended.code == 2
@@ -298,6 +296,6 @@ def test_since_is_a_duration_or_a_time(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1y", "2026-01-31", "2026-13-01T00:00:00Z", "99999999w"])
-def test_since_refuses_what_is_no_time(text: str) -> None:
+def test_since_refuses_anything_else(text: str) -> None:
     with pytest.raises(UserError, match="--since"):
         parse_since(text, datetime.now(UTC))

@@ -20,14 +20,14 @@ def test_json_output_keeps_every_digit_and_is_ascii() -> None:
     assert json.loads(to_json(value, readable=True)) == json.loads(text) | {"b": [5, None, True, "é\x1b"]}
 
 
-def test_json_output_of_times_ids_and_what_json_has_not() -> None:
+def test_json_output_of_times_is_iso_8601_in_utc_and_nan_becomes_null() -> None:
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     assert to_json([at, Decimal("NaN"), ("a",)]) == '["2026-01-01T12:00:00+00:00", null, ["a"]]'
 
 
 @pytest.mark.parametrize("depth", [1, 400, 499, 500, 501, 900, 1_000, 5_000, 200_000])
 @pytest.mark.parametrize("opening", ["[", '{"é": '])
-def test_json_of_the_database_is_printed_whole_however_deeply_it_is_nested(opening: str, depth: int) -> None:
+def test_json_of_the_database_is_printed_in_full_however_deeply_nested(opening: str, depth: int) -> None:
     text = opening * depth + "1.50" + ("]" if opening == "[" else "}") * depth
     value = {"message": loads(text.encode()), "attempts": [{"details": loads(text)}]}
     printed = to_json(value)
@@ -37,12 +37,12 @@ def test_json_of_the_database_is_printed_whole_however_deeply_it_is_nested(openi
     assert "".join(to_json(value, readable=True).split()).count("".join(text.split())) == 2
 
 
-def test_a_number_of_more_digits_than_python_reads_is_printed_whole() -> None:
+def test_a_number_with_more_digits_than_python_parses_is_printed_in_full() -> None:
     digits = "9" * 5_000
     assert to_json([loads(digits)]) == f"[{digits}]"
 
 
-def test_json_output_of_dataclasses_shows_their_fields_and_those_inside_them() -> None:
+def test_json_output_of_dataclasses_has_their_fields_nested_ones_too() -> None:
     @dataclass(frozen=True, slots=True)
     class Row:
         id: UUID

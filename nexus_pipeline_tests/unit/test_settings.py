@@ -1,4 +1,4 @@
-"""What a NEXUS_* variable may hold, and what is said when it holds something else."""
+"""The values that NEXUS_* variables accept, and the error for any other."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
     said = str(caught.value)
     assert said.startswith(f"{name}: ")
     assert "\n" not in said
-    # Nothing of the original error hangs on it: a log with the traceback has no more than the line.
+    # The original error, which repeats the value, is not chained: a logged traceback shows only this line.
     assert caught.value.__suppress_context__
     return said
 
 
-def test_with_nothing_set_everything_has_its_default() -> None:
+def test_every_setting_has_a_default() -> None:
     settings = load_settings()
     assert settings.database_url is None
     assert settings.dagster_database_url is None
@@ -54,7 +54,7 @@ def test_with_nothing_set_everything_has_its_default() -> None:
         ("KEEP_RUNS_HOURS", 1, 8_760),
     ],
 )
-def test_a_whole_number_is_taken_within_its_range_and_refused_by_name_outside(
+def test_an_integer_is_accepted_within_its_range_and_refused_by_name_outside(
     monkeypatch: pytest.MonkeyPatch, name: str, lowest: int, highest: int
 ) -> None:
     for value in (lowest, highest):
@@ -65,7 +65,7 @@ def test_a_whole_number_is_taken_within_its_range_and_refused_by_name_outside(
 
 
 @pytest.mark.parametrize(("name", "highest"), [("RETRY_BASE_SECONDS", 3_600), ("RETRY_MAX_SECONDS", 86_400)])
-def test_a_time_is_more_than_nothing_and_has_a_limit(monkeypatch: pytest.MonkeyPatch, name: str, highest: int) -> None:
+def test_a_duration_is_positive_and_has_a_maximum(monkeypatch: pytest.MonkeyPatch, name: str, highest: int) -> None:
     for value in (0.001, highest):
         monkeypatch.setenv(f"NEXUS_{name}", str(value))
         assert getattr(load_settings(), name.lower()) == value
@@ -73,7 +73,7 @@ def test_a_time_is_more_than_nothing_and_has_a_limit(monkeypatch: pytest.MonkeyP
         refused(monkeypatch, f"NEXUS_{name}", wrong)
 
 
-def test_the_version_of_a_new_server_is_one_of_those_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_postgres_version_is_one_that_the_package_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().postgres_version == 18
     for version in (16, 18):
         monkeypatch.setenv("NEXUS_POSTGRES_VERSION", str(version))
@@ -91,14 +91,14 @@ def test_every_variable_is_a_field_with_a_description() -> None:
         assert (field.description or "").endswith("."), name
 
 
-def test_the_first_partition_needs_an_offset_and_is_kept_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_partition_needs_an_offset_and_is_converted_to_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_PARTITIONS_START", "2026-01-01T00:00:00+02:00")
     assert load_settings().partitions_start == datetime(2025, 12, 31, 22, tzinfo=UTC)
     assert "needs an offset" in refused(monkeypatch, "NEXUS_PARTITIONS_START", "2026-01-01T00:00:00")
     refused(monkeypatch, "NEXUS_PARTITIONS_START", "last year")
 
 
-def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_url_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_DATABASE_URL", "")
     monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", "")
     settings = load_settings()
@@ -106,7 +106,7 @@ def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.dagster_database_url is None
 
 
-def test_a_password_is_in_no_text_that_is_made_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_made_from_the_settings_contains_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_DATABASE_URL", f"postgresql://me:{SECRET}@db/nexus")
     monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", f"postgresql://me:{SECRET}@db/dagster")
     settings = load_settings()
@@ -117,11 +117,11 @@ def test_a_password_is_in_no_text_that_is_made_of_the_settings(monkeypatch: pyte
     assert SECRET not in refused(monkeypatch, "NEXUS_BATCH_SIZE", "0")
 
 
-def test_what_is_said_never_repeats_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A password pasted into the wrong variable, too, stays out of the text.
+def test_an_error_never_repeats_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It could be a password in the wrong variable.
     assert SECRET not in refused(monkeypatch, "NEXUS_MAX_RUNS", SECRET)
 
 
-def test_settings_do_not_change_once_made() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().batch_size = 7
