@@ -17,7 +17,8 @@ from pathlib import Path
 
 from benchmarks.servers import fresh_home
 from nexus_pipeline.analytics.hours import HOUR, Window, hour_of
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, HourlyTable
+from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.settings import Settings
@@ -39,13 +40,13 @@ def load(connection: Connection, total: int, start: datetime, hours: int) -> Non
     connection.execute("VACUUM ANALYZE workflow_executions")
 
 
-def one_hour_ms(connection: Connection, asset: str, start: datetime, hours: int) -> float:
+def one_hour_ms(connection: Connection, table: HourlyTable, start: datetime, hours: int) -> float:
     """The median of replacing an hour, over hours of the whole table, ms."""
     times = []
     for number in range(60):
         hour = start + (80 + number * 97 % (hours - 100)) * HOUR
         began = time.perf_counter()
-        replace_window(connection, asset, Window(hour, hour + HOUR))
+        replace_window(connection, table, Window(hour, hour + HOUR))
         times.append((time.perf_counter() - began) * 1000)
     return statistics.median(times[10:])
 
@@ -70,20 +71,22 @@ def measure(given: Settings, executions: int, with_metrics: bool) -> dict[str, o
     # Events are up to three days older than their processing.
     settings = given.model_copy(update={"partitions_start": start - timedelta(days=4)})
     with connect(ready_database(settings)) as connection:
-        hour_ms: dict[str, dict[str, float]] = {SIGNALS: {}, HOURLY_METRICS: {}}
+        hour_ms: dict[str, dict[str, float]] = {SIGNALS.name: {}, HOURLY_METRICS.name: {}}
         # As many executions in an hour, in a table a tenth as long.
         for part in (10, 1):
             connection.execute("TRUNCATE workflow_executions, hourly_signal_aggregates, hourly_workflow_metrics")
             load(connection, executions // part, start, HOURS // part)
-            for asset, found_ms in hour_ms.items():
-                found_ms[f"of {executions // part}"] = round(one_hour_ms(connection, asset, start, HOURS // part), 2)
+            for table in (SIGNALS, HOURLY_METRICS):
+                hour_ms[table.name][f"of {executions // part}"] = round(
+                    one_hour_ms(connection, table, start, HOURS // part), 2
+                )
         done = backfill(home, start - timedelta(days=4), before, "hourly")
         found: dict[str, object] = {
             "executions": executions,
             "hours": done["hours"],
             "runs": len(done["run_ids"]),
             "seconds": round(done["command_seconds"], 1),
-            "rows_that_differ": sum(len(differences(connection, asset)) for asset in (SIGNALS, HOURLY_METRICS)),
+            "rows_that_differ": sum(len(differences(connection, table)) for table in (SIGNALS, HOURLY_METRICS)),
             "one_hour_ms": hour_ms,
             "one_hour_ratio": {
                 asset: round(of[f"of {executions}"] / of[f"of {executions // 10}"], 2) for asset, of in hour_ms.items()

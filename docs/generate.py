@@ -15,17 +15,13 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nexus_pipeline.analytics import columns
+from nexus_pipeline.analytics.tables import TABLES
 from nexus_pipeline.cli.app import app
 from nexus_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
 REFERENCE = PROJECT / "docs" / "reference"
-HOURLY = {
-    "hourly_signal_aggregates": columns.SIGNAL_COLUMNS,
-    "hourly_workflow_metrics": columns.HOURLY_METRIC_COLUMNS,
-    "workflow_metrics": columns.METRIC_COLUMNS,
-}
+HOURLY = {table.name: table.columns for table in TABLES}
 _COMMANDS_INTRODUCTION = """\
 Exit codes: 0 only on success, 1 for a failure, 2 for a user's mistake, 130 after Ctrl-C. Every code but 0 comes with
 one line on standard error. `--json` prints as JSON what the text says. Every command has `--help`.
@@ -118,7 +114,7 @@ def _relations(sql: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _relation(name: str, about: str, body: str) -> Iterator[str]:
-    known = {column: meaning for column, _, meaning in HOURLY.get(name, ())}
+    known = {column.name: column.description for column in HOURLY.get(name, ())}
     yield f"## {name}\n"
     yield f"{about}\n"
     yield from ("| column | type | meaning |", "|---|---|---|")

@@ -7,7 +7,7 @@ descriptions in docs/reference/settings.md.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,16 +55,15 @@ class Settings(BaseSettings):
     """Processing runs in progress, at most."""
     keep_runs_hours: Annotated[int, Field(ge=1, le=8_760)] = 24
     """Time after which ended processing runs are deleted from Dagster's storage."""
-    partitions_start: datetime = Field(
-        default_factory=lambda: (
-            datetime.now(UTC).replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0) - timedelta(days=366)
-        )
-    )
-    """First hourly partition, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z."""
+    partitions_start: datetime | None = None
+    """First hourly partition, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z. Not set: recorded in the database when
+    it is first migrated, 366 days before the first day of that year."""
 
     @field_validator("partitions_start")
     @classmethod
-    def _with_offset(cls, value: datetime) -> datetime:
+    def _with_offset(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
         if value.tzinfo is None:
             raise ValueError("needs an offset, as in 2026-01-01T00:00:00+00:00")
         return value.astimezone(UTC)

@@ -1,75 +1,64 @@
-"""The assets: hourly aggregates and metrics, and the day's report. windows.py and daily_report.py do the work."""
+"""The assets: the hourly tables and the daily report. windows.py and daily_report.py do the work."""
 
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
 from nexus_pipeline.analytics.daily_report import report_file, write_report
 from nexus_pipeline.analytics.hours import DAY, Window
-from nexus_pipeline.analytics.partitions import (
-    daily,
-    day_key,
-    hour_key,
-    hourly,
-    window_of_tags,
-)
+from nexus_pipeline.analytics.partitions import daily, day_key, hour_key, hourly, window_of_tags
 from nexus_pipeline.analytics.previews import numbers_of, preview_of
-from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
+from nexus_pipeline.analytics.tables import DAILY_REPORT, TABLES, HourlyTable
+from nexus_pipeline.analytics.windows import replace_window, summarize
 from nexus_pipeline.dagster_instance.metadata import add_partition_metadata
 from nexus_pipeline.dagster_instance.resources import NexusDatabase, failures
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
-GROUP = "analytics"
-OWNERS = ["team:quant-data"]
-# A server that restarts is there again within seconds; and making a window twice changes nothing.
+# A server that restarts is back within seconds, and rebuilding a window twice changes nothing.
 _RETRIES = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+# Any range is one run: a month of hours costs there what one hour costs in a run of its own.
+_BACKFILL = dg.BackfillPolicy.single_run()
+_GROUP = "analytics"
+_OWNERS = ["team:quant-data"]
 
 
-def column_schema(columns: tuple[tuple[str, str, str], ...]) -> dg.TableSchema:
-    """The columns as the UI shows them."""
-    return dg.TableSchema([dg.TableColumn(name, type=kind, description=text) for name, kind, text in columns])
-
-
-def _hourly_asset(name: str, columns: tuple[tuple[str, str, str], ...], description: str) -> dg.AssetsDefinition:
+def _hourly_asset(table: HourlyTable) -> dg.AssetsDefinition:
     @dg.asset(
-        name=name,
+        name=table.name,
         deps=[dg.AssetKey("workflow_executions")],
         partitions_def=hourly,
-        # Any range is one run: what an hour costs in a run of its own, a month costs in one of all.
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=_RETRIES,
-        group_name=GROUP,
-        owners=OWNERS,
         kinds={"postgres", "table"},
-        code_version="1",
-        description=description,
+        description=table.description,
         metadata={
-            "dagster/column_schema": column_schema(columns),
-            "dagster/table_name": f"public.{name}",
+            "dagster/column_schema": dg.TableSchema(
+                [dg.TableColumn(each.name, type=each.type, description=each.description) for each in table.columns]
+            ),
+            "dagster/table_name": f"public.{table.name}",
         },
+        backfill_policy=_BACKFILL,
+        retry_policy=_RETRIES,
+        group_name=_GROUP,
+        owners=_OWNERS,
+        code_version="1",
     )
-    def replaced(context: dg.AssetExecutionContext, nexus: NexusDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def rebuilt(context: dg.AssetExecutionContext, nexus: NexusDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
         window = window_of_run(context)
         with nexus.connect() as connection:
-            done = replace_window(connection, name, window)
-            metadata = metadata_of(connection, name, window)
+            done = replace_window(connection, table, window)
+            metadata = metadata_of(connection, table, window)
         context.log.info(
-            f"{name}: {len(window)} hours from {window.start.isoformat()}, "
+            f"{table.name}: {len(window)} hours from {window.start.isoformat()}, "
             f"{done.rows_before} rows replaced by {done.rows}"
         )
         add_partition_metadata(context, metadata)
         return dg.MaterializeResult()
 
-    return replaced
+    return rebuilt
 
 
 def window_of_run(context: dg.AssetExecutionContext) -> Window:
-    """Return the hours that the run works on, one partition or a range.
-
-    `context.partition_time_window` would answer a key that does not exist (01:30) with the next hour.
+    """The hours that the run works on, one partition or a range.
 
     Raises:
         dagster.Failure: there is no such partition, or the range ends before it starts. Retries cannot help.
@@ -78,7 +67,7 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
     with failures():
         window = window_of_tags(context.run.tags)
     if window is None or partitions is None:
-        raise dg.Failure("this asset needs a partition, as in 2026-01-31-09:00", allow_retries=False)
+        raise dg.Failure("this asset needs a partition, such as 2026-01-31-09:00", allow_retries=False)
     for key in (context.partition_key_range.start, context.partition_key_range.end):
         if not partitions.has_partition_key(key):
             raise dg.Failure(
@@ -89,52 +78,36 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
     return window
 
 
-def metadata_of(connection: Connection, asset: str, window: Window) -> dict[str, dict[str, Any]]:
+def metadata_of(connection: Connection, table: HourlyTable, window: Window) -> dict[str, dict[str, Any]]:
     """The metadata of each partition of the window, by partition key."""
-    hours = hours_of(connection, asset, window)
-    return {hour_key(hour): _metadata(asset, hour, hours.get(hour, {})) for hour in window.hours()}
+    found = summarize(connection, table, window)
+    metadata = {}
+    for start in window.hours():
+        hour = found.get(start, {})
+        metadata[hour_key(start)] = {
+            "dagster/partition_row_count": int(hour.get("rows", 0)),
+            **numbers_of(table, hour),
+            "hour": dg.MetadataValue.timestamp(start),
+            "preview": dg.MetadataValue.md(preview_of(table, hour)),
+        }
+    return metadata
 
 
-def _metadata(asset: str, start: datetime, hour: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "dagster/partition_row_count": int(hour.get("rows", 0)),
-        **numbers_of(asset, hour),
-        "hour": dg.MetadataValue.timestamp(start),
-        "preview": dg.MetadataValue.md(preview_of(asset, hour)),
-    }
-
-
-hourly_signal_aggregates = _hourly_asset(
-    SIGNALS,
-    SIGNAL_COLUMNS,
-    "Decisions by event hour, symbol and strategy: counts of each signal, RSI, confidence, strength, risk, price and "
-    "volume. An hour without final executions has no row.",
-)
-hourly_workflow_metrics = _hourly_asset(
-    HOURLY_METRICS,
-    HOURLY_METRIC_COLUMNS,
-    "How the work went, by processing hour: attempts, outcomes, throughput, and how long they took and waited. An hour "
-    "without attempts has no row.",
-)
-workflow_metrics = _hourly_asset(
-    METRICS,
-    METRIC_COLUMNS,
-    "For each attempt its time in the queue, its processing and end-to-end times, and its number, by processing hour.",
-)
+hourly_assets = [_hourly_asset(table) for table in TABLES]
 
 
 @dg.asset(
     name=DAILY_REPORT,
-    deps=[hourly_signal_aggregates, hourly_workflow_metrics],
+    deps=[dg.AssetKey(table.name) for table in TABLES if table.in_daily_report],
     partitions_def=daily,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    retry_policy=_RETRIES,
-    group_name=GROUP,
-    owners=OWNERS,
     kinds={"markdown", "html"},
-    code_version="1",
-    description="A day on a page, out of the hourly tables: markdown here, and an HTML file with charts in "
+    description="The report of a day, from the hourly tables: markdown here, and an HTML file with charts in "
     "NEXUS_HOME/reports.",
+    backfill_policy=_BACKFILL,
+    retry_policy=_RETRIES,
+    group_name=_GROUP,
+    owners=_OWNERS,
+    code_version="1",
 )
 def daily_signal_report(context: dg.AssetExecutionContext, nexus: NexusDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Writes the page of each day of the run."""
@@ -153,5 +126,4 @@ def daily_signal_report(context: dg.AssetExecutionContext, nexus: NexusDatabase)
     return dg.MaterializeResult()
 
 
-hourly_assets = [hourly_signal_aggregates, hourly_workflow_metrics]
-analytics_assets = [*hourly_assets, workflow_metrics, daily_signal_report]
+analytics_assets = [*hourly_assets, daily_signal_report]

@@ -13,12 +13,8 @@ if TYPE_CHECKING:
     from nexus_pipeline.analytics.daily_report import HourOfDay
 
 _SIZE_INCHES = (9.0, 2.6)
-# Told apart by people who do not see red and green apart.
+# Distinguishable for people with red-green colour blindness.
 _BUY, _SELL, _HOLD, _FAILED = "#0072b2", "#d55e00", "#bbbbbb", "#000000"
-
-
-class ChartError(UnavailableError):
-    """The library that draws is not installed; the text says how to install it."""
 
 
 def chart_signals(hours: Sequence[HourOfDay]) -> str:
@@ -39,7 +35,7 @@ def chart_signals(hours: Sequence[HourOfDay]) -> str:
 
 
 def chart_rsi(hours: Sequence[HourOfDay]) -> str:
-    """The average RSI, between the least and the most, and the thresholds 30 and 70."""
+    """The average RSI, between the lowest and the highest, and the thresholds 30 and 70."""
     with _chart() as (axes, svg):
         numbers = [
             (place, float(hour.avg_rsi), float(hour.min_rsi or 0), float(hour.max_rsi or 0))
@@ -79,18 +75,21 @@ def chart_latency(hours: Sequence[HourOfDay]) -> str:
 
 @contextmanager
 def _chart() -> Iterator[tuple[Any, list[str]]]:
-    """Axes over the 24 hours of a day; when the block ends, the list holds the SVG.
+    """Axes over the 24 hours of a day; after the block, the list holds the SVG.
 
-    Figures are made without pyplot, which keeps global state and may look for a display.
+    Figures are drawn without pyplot, which keeps global state and may look for a display.
+
+    Raises:
+        UnavailableError: matplotlib is not installed.
     """
     try:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
     except ImportError:
-        raise ChartError("charts need matplotlib: pip install 'nexus-pipeline[report]'") from None
+        raise UnavailableError("charts need matplotlib: pip install 'nexus-pipeline[report]'") from None
     svg: list[str] = []
-    # Text stays text, and the ids inside are the same each time: the same day gives the same file.
+    # Text stays text, and the ids inside do not vary: the same day gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nexus", "font.family": "sans-serif"}):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)

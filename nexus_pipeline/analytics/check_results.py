@@ -1,4 +1,4 @@
-"""What the checks said last, for `nexus checks` and for CI."""
+"""The newest results of the checks, for `nexus checks` and for CI."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,15 +13,15 @@ Status = Literal["passed", "warned", "failed", "never run"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The newest result of a check; an evaluation that did not end is not one."""
+    """The newest result of a check that ended."""
 
     asset: str
     check: str
     status: Status
-    said: str
-    """What it found, in a line."""
+    description: str
+    """What it found, in one line."""
     at: datetime | None
-    """UTC."""
+    """When, UTC."""
 
 
 def latest_results(instance: dg.DagsterInstance) -> list[CheckResult]:

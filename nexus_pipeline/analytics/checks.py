@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -10,21 +11,46 @@ from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
 from nexus_pipeline.analytics.partitions import window_of_tags
 from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.quality import (
-    MOST_BEHIND_S,
-    MOST_ERRORS,
-    MOST_P95_MS,
-    MOST_QUEUE_AGE_S,
+    MAX_ERROR_RATE,
+    MAX_P95_MS,
+    MAX_QUEUE_AGE_S,
+    MAX_STALE_S,
+    count_duplicates,
     dead_letter_growth,
-    duplicate_keys,
     event_lag,
     outcomes,
     reconcile,
 )
 from nexus_pipeline.analytics.stale import stale_partitions
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.analytics.start import partitions_start
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, SIGNALS, TABLES, HourlyTable
 from nexus_pipeline.dagster_instance.resources import NexusDatabase, failures
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.queues.ledger import depth
+from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import load_settings
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a check of hours found."""
+
+    passed: bool
+    description: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _HourCheck:
+    """A check of the hours that a run rebuilt: what it promises, how it is evaluated, and how severe a failure is.
+
+    A failed ERROR fails the run.
+    """
+
+    name: str
+    description: str
+    evaluate: Callable[[Connection, HourlyTable, Window | None], _Found]
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
 def _window(context: dg.AssetCheckExecutionContext) -> Window | None:
@@ -32,89 +58,97 @@ def _window(context: dg.AssetCheckExecutionContext) -> Window | None:
         return window_of_tags(context.run.tags)
 
 
-def _reconciled(connection: Connection, asset: str, window: Window | None) -> dg.AssetCheckResult:
-    found = reconcile(connection, asset, window)
-    return dg.AssetCheckResult(
-        passed=found.different == 0,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{found.different} of {found.groups} groups differ",
-        metadata={
+def _reconcile(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
+    found = reconcile(connection, table, window)
+    examples = markdown_table(("hour", "symbol", "expected", "actual"), found.examples) if found.examples else "–"
+    return _Found(
+        found.different == 0,
+        f"{found.different} of {found.groups} groups differ",
+        {
             "groups": found.groups,
-            "executions": found.executions,
-            "told": found.told,
+            "expected": found.expected,
+            "actual": found.actual,
             "different": found.different,
             "stale_hours": found.stale_hours,
-            "examples": dg.MetadataValue.md(
-                markdown_table(("hour", "symbol", "executions", "told"), found.examples) if found.examples else "–"
-            ),
+            "examples": dg.MetadataValue.md(examples),
         },
     )
 
 
-def _without_duplicates(connection: Connection, asset: str, window: Window | None) -> dg.AssetCheckResult:
-    found = duplicate_keys(connection, asset, window)
-    return dg.AssetCheckResult(
-        passed=found == 0,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{found} keys twice or more",
-        metadata={"duplicate_keys": found},
-    )
+def _no_duplicates(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
+    found = count_duplicates(connection, table, window)
+    return _Found(found == 0, f"{found} duplicate keys", {"duplicate_keys": found})
 
 
-def _error_rate(connection: Connection, asset: str, window: Window | None) -> dg.AssetCheckResult:
+def _error_rate(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
     found = outcomes(connection, window)
-    return dg.AssetCheckResult(
-        passed=found.final == 0 or found.error_rate < MOST_ERRORS,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.failed} of {found.final} failed",
-        metadata={"error_rate": found.error_rate, "failed": found.failed, "final": found.final},
+    return _Found(
+        found.final == 0 or found.error_rate < MAX_ERROR_RATE,
+        f"{found.failed} of {found.final} failed",
+        {"error_rate": found.error_rate, "failed": found.failed, "final": found.final},
     )
 
 
-def _p95_processing(connection: Connection, asset: str, window: Window | None) -> dg.AssetCheckResult:
+def _p95_processing(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
     found = outcomes(connection, window)
-    worst = found.worst_p95_ms
-    return dg.AssetCheckResult(
-        passed=worst is None or worst < MOST_P95_MS,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="no executions"
-        if worst is None
-        else f"{worst:.1f} ms in the hour {found.worst_hour:%Y-%m-%d %H:%M}",
-        metadata={} if worst is None else {"worst_p95_ms": worst},
+    if found.worst_p95_ms is None:
+        return _Found(True, "no executions", {})
+    return _Found(
+        found.worst_p95_ms < MAX_P95_MS,
+        f"{found.worst_p95_ms:.1f} ms in the hour {found.worst_hour:%Y-%m-%d %H:%M}",
+        {"worst_p95_ms": found.worst_p95_ms},
     )
 
 
-@dataclass(frozen=True)
-class _HourCheck:
-    """A check of the hours that a run made: what it promises, how it is found out, and whether the run stands on it."""
-
-    description: str
-    evaluate: Callable[[Connection, str, Window | None], dg.AssetCheckResult]
-    blocking: bool = False
-
-
-def _of_every_table(asset: str) -> dict[str, _HourCheck]:
-    return {
-        f"{asset}_reconcile": _HourCheck(
-            "Says what the executions say, to the row: they are counted anew. Hours that executions changed since are "
-            "left out: they are behind, and will be made anew.",
-            _reconciled,
-            blocking=True,
+# Checks of one table only, besides those of every table.
+_EXTRA_CHECKS = {
+    HOURLY_METRICS.name: (
+        _HourCheck(
+            "error_rate",
+            f"Below {MAX_ERROR_RATE:.0%} of the final executions are dead letters.",
+            _error_rate,
+            dg.AssetCheckSeverity.WARN,
         ),
-        f"{asset}_no_duplicates": _HourCheck("No key stands in the table twice.", _without_duplicates, blocking=True),
-    }
+        _HourCheck(
+            "p95_processing",
+            f"In every hour, 95 of 100 attempts take less than {MAX_P95_MS:g} ms from claim to decision.",
+            _p95_processing,
+            dg.AssetCheckSeverity.WARN,
+        ),
+    )
+}
 
 
-def _hour_checks(asset: str, checks: dict[str, _HourCheck]) -> dg.AssetChecksDefinition:
-    """The checks of an asset as one step, each of which can be run alone.
+def _checks_of(table: HourlyTable) -> dict[str, _HourCheck]:
+    checks = (
+        _HourCheck(
+            f"{table.name}_reconcile",
+            "The table agrees with the executions, which are counted independently. Hours whose executions changed "
+            "after they were built are left out: they are stale and will be rebuilt.",
+            _reconcile,
+        ),
+        _HourCheck(f"{table.name}_no_duplicates", "No key is in the table twice.", _no_duplicates),
+        *_EXTRA_CHECKS.get(table.name, ()),
+    )
+    return {check.name: check for check in checks}
+
+
+def _hour_checks(table: HourlyTable) -> dg.AssetChecksDefinition:
+    """The checks of a table as one step, each of which can be run alone.
 
     For a run of a range, Dagster lists all partitions of the asset in each step that checks it (0.4 s for two years).
     """
+    checks = _checks_of(table)
 
     @dg.multi_asset_check(
-        name=f"{asset}_checks",
+        name=f"{table.name}_checks",
         specs=[
-            dg.AssetCheckSpec(name, asset=asset, description=check.description, blocking=check.blocking)
+            dg.AssetCheckSpec(
+                name,
+                asset=table.name,
+                description=check.description,
+                blocking=check.severity == dg.AssetCheckSeverity.ERROR,
+            )
             for name, check in checks.items()
         ],
         can_subset=True,
@@ -122,13 +156,14 @@ def _hour_checks(asset: str, checks: dict[str, _HourCheck]) -> dg.AssetChecksDef
     def evaluated(context: dg.AssetCheckExecutionContext, nexus: NexusDatabase) -> Iterator[dg.AssetCheckResult]:
         window = _window(context)
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
+            check = checks[key.name]
             with nexus.connect() as connection:
-                found = checks[key.name].evaluate(connection, asset, window)
+                found = check.evaluate(connection, table, window)
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
                 passed=found.passed,
-                severity=found.severity,
+                severity=check.severity,
                 description=found.description,
                 metadata=found.metadata,
             )
@@ -137,25 +172,25 @@ def _hour_checks(asset: str, checks: dict[str, _HourCheck]) -> dg.AssetChecksDef
 
 
 @dg.asset_check(
-    asset=SIGNALS,
-    description="By event time: the newest closed hour with events is aggregated, and no closed hour has been "
-    f"behind for {MOST_BEHIND_S / 60:g} minutes. A backfill of an old hour does not make this pass.",
+    asset=SIGNALS.name,
+    description="By event time: the newest closed hour with events is aggregated, and no closed hour has been stale "
+    f"for {MAX_STALE_S / 60:g} minutes. Rebuilding an old hour does not make this pass.",
 )
 def event_time_freshness(nexus: NexusDatabase) -> dg.AssetCheckResult:
-    """Warns of aggregates that fall behind their events."""
+    """Warns of aggregates that lag behind their events."""
     now = datetime.now(UTC)
-    closed = Window(min(first_hour(load_settings().partitions_start, now), hour_of(now) - HOUR), hour_of(now))
+    closed = Window(min(first_hour(partitions_start(load_settings()), now), hour_of(now) - HOUR), hour_of(now))
     with nexus.connect() as connection:
         found = event_lag(connection, closed)
-        stale = stale_partitions(connection, SIGNALS, closed.start, closed.before)
-    # An hour that has just closed may be behind; one whose marks are old may not.
+        stale = stale_partitions(connection, SIGNALS.name, closed.start, closed.before)
+    # An hour that has just closed may be stale, but not for long.
     return dg.AssetCheckResult(
-        passed=found.behind_s < MOST_BEHIND_S and (found.lag_hours == 0 or bool(stale)),
+        passed=found.stale_s < MAX_STALE_S and (found.lag_hours == 0 or bool(stale)),
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(stale)} closed hours stale, {found.lag_hours} hours behind the newest event",
         metadata={
             "stale_hours": len(stale),
-            "behind_s": found.behind_s,
+            "stale_s": found.stale_s,
             "lag_hours": found.lag_hours,
             **({"newest_event_hour": dg.MetadataValue.timestamp(found.newest_event)} if found.newest_event else {}),
         },
@@ -163,51 +198,38 @@ def event_time_freshness(nexus: NexusDatabase) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset="workflow_main_queue",
-    description=f"No request has waited for {MOST_QUEUE_AGE_S:g} s since it could be claimed.",
+    asset=MAIN_QUEUE,
+    description=f"No request has been waiting for {MAX_QUEUE_AGE_S:g} s since it could be claimed.",
 )
 def queue_age(nexus: NexusDatabase) -> dg.AssetCheckResult:
-    """Warns of a queue that nobody drains."""
+    """Warns of a queue that is not consumed."""
     with nexus.connect() as connection:
-        waiting, oldest = connection.execute("SELECT * FROM nexus.depth('workflow_main_queue')").fetchone() or (0, None)
+        found = depth(connection, MAIN_QUEUE)
+    oldest = found.oldest_wait_s or 0.0
     return dg.AssetCheckResult(
-        passed=oldest is None or oldest < MOST_QUEUE_AGE_S,
+        passed=oldest < MAX_QUEUE_AGE_S,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{waiting} wait, the oldest for {oldest or 0:.0f} s",
-        metadata={"waiting": waiting, "oldest_wait_s": float(oldest or 0)},
+        description=f"{found.waiting} waiting, the oldest for {oldest:.0f} s",
+        metadata={"waiting": found.waiting, "oldest_wait_s": float(oldest)},
     )
 
 
 @dg.asset_check(
     asset="workflow_errors",
-    description="In the last hour no more dead letters came than were redriven or discarded.",
+    description="In the last hour, no more dead letters arrived than were redriven or discarded.",
 )
 def dead_letters_growing(nexus: NexusDatabase) -> dg.AssetCheckResult:
-    """Warns of dead letters that nobody looks after."""
+    """Warns of dead letters that are not handled."""
     with nexus.connect() as connection:
         found = dead_letter_growth(connection)
     return dg.AssetCheckResult(
         passed=not found.grows,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.waiting} wait; in the last hour {found.arrived} came, {found.handled} were handled",
+        description=f"{found.waiting} waiting; in the last hour {found.arrived} arrived, {found.handled} were handled",
         metadata={"waiting": found.waiting, "arrived": found.arrived, "handled": found.handled},
     )
 
 
-hour_checks = [
-    _hour_checks(SIGNALS, _of_every_table(SIGNALS)),
-    _hour_checks(METRICS, _of_every_table(METRICS)),
-    _hour_checks(
-        HOURLY_METRICS,
-        {
-            **_of_every_table(HOURLY_METRICS),
-            "error_rate": _HourCheck(f"Below {MOST_ERRORS:.0%} of the final executions are dead letters.", _error_rate),
-            "p95_processing": _HourCheck(
-                f"In every hour, 95 of 100 attempts take less than {MOST_P95_MS:g} ms from claim to settle.",
-                _p95_processing,
-            ),
-        },
-    ),
-]
+hour_checks = [_hour_checks(table) for table in TABLES]
 pipeline_checks = [event_time_freshness, queue_age, dead_letters_growing]
 analytics_checks = [*hour_checks, *pipeline_checks]

@@ -1,10 +1,10 @@
-"""A day on a page, out of the hourly tables: markdown for the UI, and one HTML file that needs no other."""
+"""The daily report, from the hourly tables: markdown for the UI, and a self-contained HTML file."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 from nexus_pipeline.analytics.charts import chart_latency, chart_rsi, chart_signals
 from nexus_pipeline.analytics.hours import DAY
 from nexus_pipeline.analytics.previews import markdown_table
-from nexus_pipeline.analytics.windows import DAILY_REPORT, replacing
+from nexus_pipeline.analytics.tables import DAILY_REPORT
+from nexus_pipeline.analytics.windows import replacing
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.statements import rows_as
 
-_SYMBOLS_SHOWN = 20
+_MAX_SYMBOLS = 20
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -34,7 +36,7 @@ figure svg { width: 100%; height: auto; display: block; }
 
 @dataclass(frozen=True)
 class HourOfDay:
-    """An hour of the report: signals by event hour, work by processing hour. Times in ms."""
+    """An hour of the report: signals by event hour, attempts by processing hour. Times in ms."""
 
     hour: datetime
     executions: int
@@ -45,19 +47,37 @@ class HourOfDay:
     avg_rsi: float | None
     min_rsi: float | None
     max_rsi: float | None
-    processed: int | None
+    processed: int
     success_rate: float | None
     throughput_per_s: float | None
     p50_ms: float | None
     p95_ms: float | None
     p95_wait_ms: float | None
-    retried: int | None
-    dead_lettered: int | None
+    retried: int
+    dead_lettered: int
+
+
+@dataclass(frozen=True)
+class SymbolOfDay:
+    """A symbol and strategy of the report."""
+
+    symbol: str
+    strategy: str
+    executions: int
+    buy: int
+    sell: int
+    hold: int
+    strong: int
+    failed: int
+    avg_rsi: float | None
+    first_price: float | None
+    last_price: float | None
+    volume: float
 
 
 @dataclass(frozen=True)
 class Report:
-    """A day's page, and its totals under names that stay."""
+    """A day's page, and its totals by name."""
 
     markdown: str
     html: str
@@ -65,35 +85,35 @@ class Report:
 
 
 def report_file(home: Path, day: datetime) -> Path:
-    """Where the day's page lies."""
+    """The file of the day's page."""
     return home / "reports" / f"{day:%Y-%m-%d}.html"
 
 
 def write_report(connection: Connection, home: Path, day: datetime) -> Report:
-    """Writes the page of a day (its start, UTC), as the hourly tables are now, and takes the day's marks of staleness.
+    """Writes the page of a day (its start, UTC) from the hourly tables, and takes the day's stale marks.
 
     Raises:
-        ChartError: the library that draws is not installed.
+        UnavailableError: matplotlib is not installed.
         OSError: the file cannot be written.
-        psycopg.Error: the server could not. After each of these the day is as stale as it was.
+        psycopg.Error: the server failed. After each of these errors the day is as stale as it was.
     """
     bounds = {"start": day, "before": day + DAY}
     path = report_file(home, day)
     with replacing(connection, DAILY_REPORT) as named:
         named.take_marks(connection, asset=DAILY_REPORT, **bounds)
-        hours = [HourOfDay(*row) for row in named.day_by_hour(connection, **bounds)]
-        symbols = list(named.day_by_symbol(connection, **bounds))
+        hours = rows_as(HourOfDay, connection, named.day_by_hour, **bounds)
+        symbols = rows_as(SymbolOfDay, connection, named.day_by_symbol, **bounds)
         report = _report(day, hours, symbols)
         named.record_report(connection, day=day)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Whoever looks sees the old page or the new one, never half of one.
+        # Renamed when complete: a reader sees the old page or the new one, never half of one.
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(report.html, encoding="utf-8")
         unfinished.replace(path)
     return report
 
 
-def _report(day: datetime, hours: Sequence[HourOfDay], symbols: Sequence[Sequence[Any]]) -> Report:
+def _report(day: datetime, hours: Sequence[HourOfDay], symbols: Sequence[SymbolOfDay]) -> Report:
     numbers = _totals(hours)
     title = f"Signals of {day:%A, %d %B %Y} (UTC)"
     tables = [
@@ -134,14 +154,14 @@ def _totals(hours: Sequence[HourOfDay]) -> dict[str, int | float]:
         "sell_signals": sum(int(hour.sell) for hour in hours),
         "hold_signals": sum(int(hour.hold) for hour in hours),
         "failed": sum(int(hour.failed) for hour in hours),
-        "processed": sum(int(hour.processed or 0) for hour in hours),
-        "retried": sum(int(hour.retried or 0) for hour in hours),
-        "dead_lettered": sum(int(hour.dead_lettered or 0) for hour in hours),
+        "processed": sum(int(hour.processed) for hour in hours),
+        "retried": sum(int(hour.retried) for hour in hours),
+        "dead_lettered": sum(int(hour.dead_lettered) for hour in hours),
         **({} if worst is None else {"worst_p95_processing_ms": float(worst)}),
     }
 
 
-def _symbol_table(symbols: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
+def _symbol_table(symbols: Sequence[SymbolOfDay]) -> tuple[list[str], list[list[str]]]:
     heads = [
         "symbol",
         "strategy",
@@ -156,9 +176,9 @@ def _symbol_table(symbols: Sequence[Sequence[Any]]) -> tuple[list[str], list[lis
         "last price",
         "volume",
     ]
-    rows = [[_shown(value) for value in row] for row in symbols[:_SYMBOLS_SHOWN]]
-    if len(symbols) > _SYMBOLS_SHOWN:
-        rows.append([f"and {len(symbols) - _SYMBOLS_SHOWN} more", *[""] * (len(heads) - 1)])
+    rows = [[_shown(value) for value in astuple(row)] for row in symbols[:_MAX_SYMBOLS]]
+    if len(symbols) > _MAX_SYMBOLS:
+        rows.append([f"and {len(symbols) - _MAX_SYMBOLS} more", *[""] * (len(heads) - 1)])
     return heads, rows
 
 
@@ -191,7 +211,7 @@ def _hour_table(hours: Sequence[HourOfDay]) -> tuple[list[str], list[list[str]]]
 
 
 def _shown(value: Any) -> str:
-    """A value for people: whole numbers with separators, others to six digits, as prices are quoted."""
+    """A value as text: whole numbers with separators, others to six digits, as prices are quoted."""
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -218,7 +238,7 @@ def _page(
         parts.append(f'<ul class="figures">{items}</ul>')
         charts = (
             ("Signals by event hour", chart_signals(hours)),
-            ("RSI by event hour: average, least and most", chart_rsi(hours)),
+            ("RSI by event hour: average, lowest and highest", chart_rsi(hours)),
             ("Processing time by processing hour", chart_latency(hours)),
         )
         parts += [f"<h2>{name}</h2><figure>{svg}</figure>" for name, svg in charts]

@@ -1,4 +1,4 @@
-"""Hours and windows of hours, in UTC: what may be asked for, and the clear error for what may not."""
+"""Hours and windows of hours, in UTC, and clear errors for those that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 
 
 class WindowError(UserError):
-    """A time or a range that cannot be worked on; the text is one line that says why."""
+    """A time or a range of hours that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Window:
     def __post_init__(self) -> None:
         for moment in (self.start, self.before):
             if moment.utcoffset() != timedelta(0) or moment != hour_of(moment):
-                raise WindowError(f"{moment.isoformat()} is no full hour in UTC")
+                raise WindowError(f"{moment.isoformat()} is not a full hour in UTC")
         if self.before <= self.start:
             raise WindowError(
                 f"the range ends at {self.before.isoformat()}, before it starts at {self.start.isoformat()}"
@@ -56,36 +56,36 @@ def parse_hour(text: str, name: str) -> datetime:
         name: what the user calls it, for the error.
 
     Raises:
-        WindowError: it is no time, has no offset, or is no full hour in UTC.
+        WindowError: it is no time, has no offset, or is not a full hour in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise WindowError(f"{name}: {text!r} is no ISO 8601 time, as in 2026-01-31T09:00:00Z") from None
+        raise WindowError(f"{name}: {text!r} is not an ISO 8601 time such as 2026-01-31T09:00:00Z") from None
     if moment.tzinfo is None:
-        raise WindowError(f"{name}: {text!r} has no offset: write 2026-01-31T09:00:00Z, or with +02:00 and the like")
+        raise WindowError(f"{name}: {text!r} has no offset: write 2026-01-31T09:00:00Z, or +02:00 instead of Z")
     if moment != hour_of(moment):
-        raise WindowError(f"{name}: {text!r} is no full hour in UTC")
+        raise WindowError(f"{name}: {text!r} is not a full hour in UTC")
     return moment.astimezone(UTC)
 
 
-def first_hour(partitions_start: datetime, now: datetime) -> datetime:
-    """The first hour that has a partition: the first full hour from NEXUS_PARTITIONS_START on.
+def first_hour(start: datetime, now: datetime) -> datetime:
+    """The first hour that has a partition: the first full hour at or after the start.
 
     Raises:
-        WindowError: it lies in the future, so that there would be no partition at all.
+        WindowError: it is in the future, so that there would be no partition.
     """
-    first = hour_of(partitions_start + HOUR - timedelta(microseconds=1))
+    first = hour_of(start + HOUR - timedelta(microseconds=1))
     if first > now:
-        raise WindowError(f"NEXUS_PARTITIONS_START: {partitions_start.isoformat()} lies in the future")
+        raise WindowError(f"NEXUS_PARTITIONS_START: {start.isoformat()} is in the future")
     return first
 
 
 def window_in_partitions(start: datetime, before: datetime, partitions_start: datetime, now: datetime) -> Window:
-    """The window, when every hour of it has a partition: from the first up to and with the open hour.
+    """The window, if each of its hours has a partition: from the first to the open one.
 
     Raises:
-        WindowError: it is turned round, empty, or reaches outside.
+        WindowError: it is reversed, empty, or reaches outside.
     """
     window = Window(start, before)
     first, end = first_hour(partitions_start, now), hour_of(now) + HOUR

@@ -1,4 +1,4 @@
-"""The partitions of the assets: hours and days in UTC, the open one included."""
+"""The partitions of the assets: hours and days in UTC, including the open one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, WindowError, first_hour, hour_of
+from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.settings import load_settings
 
 HOUR_FORMAT = "%Y-%m-%d-%H:%M"
@@ -17,38 +18,38 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
 
 
-def hour_partitions(partitions_start: datetime) -> dg.HourlyPartitionsDefinition:
-    """An hour each, from the first full hour on; the last is the open one.
+def hour_partitions(start: datetime) -> dg.HourlyPartitionsDefinition:
+    """Hours, from the first full one to the open one.
 
     Raises:
-        WindowError: the start lies in the future.
+        WindowError: the start is in the future.
     """
-    return dg.HourlyPartitionsDefinition(first_hour(partitions_start, datetime.now(UTC)), timezone="UTC", end_offset=1)
+    return dg.HourlyPartitionsDefinition(first_hour(start, datetime.now(UTC)), timezone="UTC", end_offset=1)
 
 
-def day_partitions(partitions_start: datetime) -> dg.DailyPartitionsDefinition:
-    """A day each, from the day of the first hour on; the last is the open one.
+def day_partitions(start: datetime) -> dg.DailyPartitionsDefinition:
+    """Days, from that of the first hour to the open one.
 
     Raises:
-        WindowError: the start lies in the future.
+        WindowError: the start is in the future.
     """
-    first = first_hour(partitions_start, datetime.now(UTC))
+    first = first_hour(start, datetime.now(UTC))
     return dg.DailyPartitionsDefinition(first.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
 
 
-def week_partitions(partitions_start: datetime) -> dg.WeeklyPartitionsDefinition:
-    """A week each, from the Sunday before the first hour on: the runs of `hourly_aggregates_by_week`.
+def week_partitions(start: datetime) -> dg.WeeklyPartitionsDefinition:
+    """Weeks, from the Sunday at or before the first hour: the runs of `hourly_aggregates_by_week`.
 
     Raises:
-        WindowError: the start lies in the future.
+        WindowError: the start is in the future.
     """
-    first = first_hour(partitions_start, datetime.now(UTC))
+    first = first_hour(start, datetime.now(UTC))
     sunday = first - timedelta(days=first.isoweekday() % 7)
     return dg.WeeklyPartitionsDefinition(sunday.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
 
 
 def hour_key(hour: datetime) -> str:
-    """The partition key of the hour that a moment lies in: 2026-01-31-09:00."""
+    """The partition key of the hour of a moment: 2026-01-31-09:00."""
     return hour_of(hour).strftime(HOUR_FORMAT)
 
 
@@ -58,10 +59,10 @@ def day_key(day: datetime) -> str:
 
 
 def hour_of_key(key: str) -> datetime:
-    """The start of the hour, or day, that a key names.
+    """The start of the hour or day with this key.
 
     Raises:
-        WindowError: it names none.
+        WindowError: there is no such key.
     """
     for form in (HOUR_FORMAT, DAY_FORMAT):
         try:
@@ -77,10 +78,10 @@ def tags_of(first: str, last: str) -> dict[str, str]:
 
 
 def window_of_tags(tags: Mapping[str, str]) -> Window | None:
-    """The hours that a run of one partition or of a range works on; None when it has no partition.
+    """The hours of a run of one partition or of a range; None for a run without a partition.
 
     Raises:
-        WindowError: a tag names no partition.
+        WindowError: a tag is not a partition key.
     """
     first = tags.get(PARTITION_TAG) or tags.get(RANGE_START_TAG)
     last = tags.get(PARTITION_TAG) or tags.get(RANGE_END_TAG)
@@ -91,10 +92,11 @@ def window_of_tags(tags: Mapping[str, str]) -> Window | None:
 
 
 def open_end(now: datetime) -> datetime:
-    """Where the open hour ends."""
+    """The end of the open hour."""
     return hour_of(now) + HOUR
 
 
-hourly = hour_partitions(load_settings().partitions_start)
-daily = day_partitions(load_settings().partitions_start)
-weekly = week_partitions(load_settings().partitions_start)
+_START = partitions_start(load_settings())
+hourly = hour_partitions(_START)
+daily = day_partitions(_START)
+weekly = week_partitions(_START)

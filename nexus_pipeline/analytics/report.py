@@ -1,4 +1,4 @@
-"""`nexus report`: the last hours at a glance, out of the executions as they are now."""
+"""`nexus report`: the last hours at a glance, read from the executions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import queries
+from nexus_pipeline.database.statements import queries, rows_as
 
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class ReportHour:
-    """An hour of processing (UTC); columns as in `trading_workflow_dashboard`, and p95. Times in ms."""
+    """An hour of processing (UTC): the columns of `trading_workflow_dashboard`, and p95. Times in ms."""
 
     hour: datetime
     total_executions: int
@@ -39,12 +39,12 @@ class HoursReport:
         """The sum of a count over all hours."""
         return sum(int(getattr(hour, column)) for hour in self.hours)
 
-    def lines(self, most_bars: int = 96) -> list[tuple[str, str, str]]:
-        """For each figure its name, its bars, and its total (of times: the highest).
+    def lines(self, max_bars: int = 96) -> list[tuple[str, str, str]]:
+        """For each figure its name, its bars, and its total (for times: the highest).
 
-        A bar is an hour, or as many as are needed for `most_bars` bars at most.
+        A bar is one hour, or as many as it takes for at most `max_bars` bars.
         """
-        size = -(-len(self.hours) // most_bars)
+        size = -(-len(self.hours) // max_bars)
         groups = [self.hours[place : place + size] for place in range(0, len(self.hours), size)]
         lines = []
         for column, name in _COUNTS:
@@ -74,12 +74,12 @@ _TIMES = (("avg_processing_time", "average, ms"), ("p95_processing_time", "p95, 
 
 
 def hours_report(connection: Connection, hours: int) -> HoursReport:
-    """The last `hours` hours of processing, the open one among them; hours without executions are zeros."""
-    return HoursReport([ReportHour(*row) for row in queries("analytics").report_hours(connection, hours=hours)])
+    """The last `hours` hours of processing, including the open one and hours without executions."""
+    return HoursReport(rows_as(ReportHour, connection, queries("analytics").report_hours, hours=hours))
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A bar for each value, from 0 to the highest; a space for None and for 0, which is no bar at all."""
+    """A bar for each value, from 0 to the highest; a space for 0 and for None."""
     highest = max((value for value in values if value is not None), default=0)
     if highest <= 0:
         return " " * len(values)

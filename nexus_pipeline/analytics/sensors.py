@@ -1,4 +1,4 @@
-"""The sensor that finds hours behind their executions and has exactly those made anew."""
+"""The sensor that finds stale hours and requests the runs that rebuild exactly those."""
 
 import json
 from collections.abc import Sequence
@@ -7,25 +7,28 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, WindowError, first_hour, hour_of
-from nexus_pipeline.analytics.jobs import daily_signal_report_job, hourly_aggregates_job, workflow_metrics_job
+from nexus_pipeline.analytics.jobs import daily_signal_report_job, rebuild_jobs
 from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of, window_of_tags
-from nexus_pipeline.analytics.stale import Range, mark_closed_hours, ranges_to_make, stale_partitions
-from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.analytics.stale import Range, day_of, mark_closed_hours, ranges_to_rebuild, stale_partitions
+from nexus_pipeline.analytics.start import partitions_start
+from nexus_pipeline.analytics.tables import DAILY_REPORT, JOBS, SIGNALS, TABLES, tables_of
 from nexus_pipeline.dagster_instance.resources import NexusDatabase
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.settings import load_settings
 
-KEEPING_UP_TAGS = {"nexus/keeps_up": "hours", "dagster/max_runtime": "3600"}
-# Runs that make up hours, at once: processing has the rest of the machine.
-MOST_RUNS = 2
-# The schedule's run of the hour that just closed is on its way: the sensor looks at that hour when it should be done.
+AUTOMATIC_TAG = "nexus/automatic"
+"""Marks the runs that the sensor and the schedule request."""
+AUTOMATIC_TAGS = {AUTOMATIC_TAG: "rebuild", "dagster/max_runtime": "3600"}
+# Automatic runs at the same time: the rest of the machine is for processing.
+MAX_RUNS = 2
+# The schedule requests a run for the hour that has just closed; the sensor looks at that hour when it should be done.
 _SCHEDULE_TAKES = timedelta(seconds=90)
-# After runs that failed one after the other the next waits, twice as long each time.
+# After consecutive failed runs of a job, its next run waits, twice as long each time.
 _FIRST_PAUSE = timedelta(seconds=30)
-_LONGEST_PAUSE = timedelta(minutes=15)
-_FAILURES_LOOKED_AT = 6
-# An asset that changes its figure is observed, at most this often: the event log is never purged by itself.
-_OBSERVED_EVERY = timedelta(minutes=1)
+_MAX_PAUSE = timedelta(minutes=15)
+_MAX_FAILURES_COUNTED = 6
+# Observations are at least this far apart: Dagster never purges its event log.
+_OBSERVATION_INTERVAL = timedelta(minutes=1)
 
 _IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
@@ -34,33 +37,33 @@ _IN_FLIGHT = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# The assets of each job, and how long their partitions are.
 _JOBS = {
-    hourly_aggregates_job.name: ((SIGNALS, HOURLY_METRICS), HOUR),
-    workflow_metrics_job.name: ((METRICS,), HOUR),
-    daily_signal_report_job.name: ((DAILY_REPORT,), DAY),
+    **{job.name: ([table.name for table in tables_of(job)], HOUR) for job in JOBS},
+    daily_signal_report_job.name: ([DAILY_REPORT], DAY),
 }
 
 
 @dg.sensor(
-    jobs=[hourly_aggregates_job, workflow_metrics_job, daily_signal_report_job],
+    jobs=[*rebuild_jobs, daily_signal_report_job],
     minimum_interval_seconds=20,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Finds closed hours that executions changed after they were made, or that were missed, and has "
-    f"them made anew, newest first, in at most {MOST_RUNS} runs at a time. A day's report follows its hours.",
+    description="Finds closed hours whose executions changed after they were built, or that were missed, and rebuilds "
+    f"them, newest first, in at most {MAX_RUNS} runs at a time. A day's report is rebuilt after its hours.",
 )
 def stale_hours_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase) -> dg.SensorResult:
-    """Requests runs for what is behind; three index probes when nothing is."""
+    """Requests runs for what is stale; an index probe for each table when nothing is."""
     now = datetime.now(UTC)
     try:
         with nexus.connect() as connection:
             mark_closed_hours(connection)
-            stale = find_stale(connection, load_settings().partitions_start, now)
+            stale = find_stale(connection, partitions_start(load_settings()), now)
     except dg.Failure as error:
         return dg.SensorResult(skip_reason=f"the database does not answer: {error}")
-    hours = len({hour for asset in (SIGNALS, HOURLY_METRICS, METRICS) for hour in stale[asset]})
+    hours = len({hour for table in TABLES for hour in stale[table.name]})
     observations, cursor = _observe(context.cursor, hours, now)
     requests: list[dg.RunRequest] = []
-    reason = "no hour is behind"
+    reason = "no hour is stale"
     if any(stale.values()):
         requests, reason = _requests(context.instance, stale, now)
     return dg.SensorResult(
@@ -68,40 +71,50 @@ def stale_hours_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase
     )
 
 
-def find_stale(connection: Connection, partitions_start: datetime, now: datetime) -> dict[str, list[datetime]]:
-    """The closed partitions that are behind, by asset; those that another run is just about to make are left out.
+def find_stale(connection: Connection, start: datetime, now: datetime) -> dict[str, list[datetime]]:
+    """The closed partitions that are stale, by asset, without those that a run is about to rebuild anyway.
 
-    A day's report waits until its day is over and none of its hours is behind.
+    A day's report waits until its day is over and none of its hours is stale.
+
+    Args:
+        connection: any.
+        start: `partitions_start`.
+        now: the time to look at.
+
+    Raises:
+        WindowError: the start is in the future.
     """
-    first = first_hour(partitions_start, now)
+    first = first_hour(start, now)
     left_to_schedule = hour_of(now - _SCHEDULE_TAKES)
     stale = {
-        asset: stale_partitions(connection, asset, first, before)
-        for asset, before in ((SIGNALS, left_to_schedule), (HOURLY_METRICS, left_to_schedule), (METRICS, hour_of(now)))
+        table.name: stale_partitions(
+            connection, table.name, first, left_to_schedule if table.job.scheduled else hour_of(now)
+        )
+        for table in TABLES
     }
-    behind = {hour.replace(hour=0) for asset in (SIGNALS, HOURLY_METRICS) for hour in stale[asset]}
-    days = stale_partitions(connection, DAILY_REPORT, first.replace(hour=0), left_to_schedule.replace(hour=0))
-    stale[DAILY_REPORT] = [day for day in days if day not in behind]
-    return stale
+    waiting = {day_of(hour) for table in TABLES if table.in_daily_report for hour in stale[table.name]}
+    days = stale_partitions(connection, DAILY_REPORT, day_of(first), day_of(left_to_schedule))
+    return {**stale, DAILY_REPORT: [day for day in days if day not in waiting]}
 
 
 def _requests(
     instance: dg.DagsterInstance, stale: dict[str, list[datetime]], now: datetime
 ) -> tuple[list[dg.RunRequest], str]:
+    """The runs to start now; when there are none, the reason."""
     in_flight = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(statuses=_IN_FLIGHT))]
-    ours = sum(run.tags.get("nexus/keeps_up") == KEEPING_UP_TAGS["nexus/keeps_up"] for run in in_flight)
-    behind = ", ".join(f"{len(found)} of {asset}" for asset, found in stale.items() if found)
-    if ours >= MOST_RUNS:
-        return [], f"behind: {behind}; {ours} runs in flight, {MOST_RUNS} at most"
-    pause = _pause_after_failures(instance, now)
-    if pause > timedelta(0):
-        return [], f"behind: {behind}; the last run failed, the next in {pause.total_seconds():.0f} s"
-    requests = []
+    automatic = sum(AUTOMATIC_TAG in run.tags for run in in_flight)
+    summary = "stale: " + ", ".join(f"{len(found)} of {asset}" for asset, found in stale.items() if found)
+    if automatic >= MAX_RUNS:
+        return [], f"{summary}; {automatic} runs in flight, at most {MAX_RUNS}"
+    requests, paused = [], []
     for job, (assets, length) in _JOBS.items():
-        wanted = {asset: _not_in_work(stale[asset], in_flight) for asset in assets}
-        requests += [_request(job, found, len(assets)) for found in ranges_to_make(wanted, length)]
-    chosen = _fair(requests)[: MOST_RUNS - ours]
-    return chosen, f"behind: {behind}; runs in flight make them"
+        ranges = ranges_to_rebuild({asset: _not_in_work(stale[asset], in_flight) for asset in assets}, length)
+        pause = _pause(instance, job, now) if ranges else timedelta(0)
+        if pause > timedelta(0):
+            paused.append(f"the last run of {job} failed, its next starts in {pause.total_seconds():.0f} s")
+        else:
+            requests += [_request(job, found, len(assets)) for found in ranges]
+    return _fair(requests)[: MAX_RUNS - automatic], "; ".join([summary, *(paused or ["runs in flight rebuild them"])])
 
 
 def _fair(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
@@ -115,8 +128,8 @@ def _fair(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
 
 def _request(job: str, found: Range, assets_of_job: int) -> dg.RunRequest:
     key = day_key if job == daily_signal_report_job.name else hour_key
-    tags = {**KEEPING_UP_TAGS, **tags_of(key(found.first), key(found.last))}
-    # No run_key: an hour that is behind again must be made again.
+    tags = {**AUTOMATIC_TAGS, **tags_of(key(found.first), key(found.last))}
+    # No run_key: an hour that is stale again must be rebuilt again.
     return dg.RunRequest(
         job_name=job,
         partition_key=tags.pop("dagster/partition", None),
@@ -128,7 +141,7 @@ def _request(job: str, found: Range, assets_of_job: int) -> dg.RunRequest:
 
 
 def _not_in_work(partitions: Sequence[datetime], runs: Sequence[dg.DagsterRun]) -> list[datetime]:
-    """Those that no run in flight works on, ours or a backfill's: it may clear them, and else they are found again."""
+    """Those that no run in flight rebuilds, automatic or a backfill; if it does not, the next tick finds them again."""
     windows = []
     for run in runs:
         try:
@@ -140,14 +153,15 @@ def _not_in_work(partitions: Sequence[datetime], runs: Sequence[dg.DagsterRun]) 
     return [partition for partition in partitions if not any(w.start <= partition < w.before for w in windows)]
 
 
-def _pause_after_failures(instance: dg.DagsterInstance, now: datetime) -> timedelta:
-    """How long to wait yet: after runs that failed one after the other, twice as long each time."""
+def _pause(instance: dg.DagsterInstance, job: str, now: datetime) -> timedelta:
+    """How much longer the job waits after its last automatic runs failed; not positive when it need not wait."""
     records = instance.get_run_records(
         dg.RunsFilter(
-            tags={"nexus/keeps_up": KEEPING_UP_TAGS["nexus/keeps_up"]},
+            job_name=job,
+            tags={AUTOMATIC_TAG: AUTOMATIC_TAGS[AUTOMATIC_TAG]},
             statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
         ),
-        limit=_FAILURES_LOOKED_AT,
+        limit=_MAX_FAILURES_COUNTED,
     )
     failures = 0
     for record in records:
@@ -156,17 +170,17 @@ def _pause_after_failures(instance: dg.DagsterInstance, now: datetime) -> timede
         failures += 1
     if failures == 0 or records[0].end_time is None:
         return timedelta(0)
-    pause = min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * 2 ** (failures - 1), _MAX_PAUSE)
     left: timedelta = datetime.fromtimestamp(records[0].end_time, UTC) + pause - now
     return left
 
 
 def _observe(cursor: str | None, hours: int, now: datetime) -> tuple[list[dg.AssetObservation], str | None]:
-    """An observation of how many hours are stale, when that changed and the last is a minute old."""
+    """An observation of the number of stale hours, if it changed and the last one is a minute old; the new cursor."""
     last = json.loads(cursor) if cursor else {"hours": 0, "at": 0.0}
-    if hours == last["hours"] or now.timestamp() - last["at"] < _OBSERVED_EVERY.total_seconds():
+    if hours == last["hours"] or now.timestamp() - last["at"] < _OBSERVATION_INTERVAL.total_seconds():
         return [], cursor
-    observation = dg.AssetObservation(SIGNALS, metadata={"stale_hours": hours})
+    observation = dg.AssetObservation(SIGNALS.name, metadata={"stale_hours": hours})
     return [observation], json.dumps({"hours": hours, "at": now.timestamp()})
 
 

@@ -1,102 +1,105 @@
-"""Which hours are behind the executions, and in which runs they are made up."""
+"""Which hours are stale, and in which runs they are rebuilt."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from nexus_pipeline.analytics.hours import DAY, HOUR, first_hour, hour_of
-from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.analytics.hours import HOUR, first_hour, hour_of
+from nexus_pipeline.analytics.tables import DAILY_REPORT, TABLES
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries
 
-HOURLY = (SIGNALS, HOURLY_METRICS, METRICS)
-# Hours that one run makes up at most: a month. The newest come first, so nobody waits long for them.
-LONGEST_RANGE = 31 * 24
-# Separate ranges that are made up one by one. More are joined over the smallest gaps, whose hours are then made without
-# need, which changes nothing: a run costs seconds, an hour in it milliseconds.
-MOST_RANGES = 20
+MAX_PARTITIONS_PER_RANGE = 31 * 24
+"""A month of hours. The newest ranges come first, so that nobody waits long for them."""
+MAX_RANGES = 20
+"""Separate ranges that are rebuilt one by one. More of them are joined over the smallest gaps, and the hours in those
+are rebuilt without need, which changes nothing: a run costs seconds, an hour in it milliseconds."""
 
 
 @dataclass(frozen=True)
 class Stale:
-    """Partitions of an asset that are behind."""
+    """The stale partitions of an asset."""
 
     partitions: int
-    """Closed hours (days for the report) that are behind."""
+    """Closed hours (days for the report) that are stale."""
     oldest: datetime | None
     newest: datetime | None
     before_first: int
-    """Hours before NEXUS_PARTITIONS_START that executions fall into: nobody makes them, unless the start moves."""
+    """Hours with executions before NEXUS_PARTITIONS_START: they have no partition and are not built."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Partitions next to each other for one run: from `first` to `last`, both included, of these assets."""
+    """Adjacent partitions for one run: from `first` to `last`, both included, of these assets."""
 
     first: datetime
     last: datetime
     assets: frozenset[str]
 
 
-def stale_summary(connection: Connection, partitions_start: datetime, now: datetime) -> dict[str, Stale]:
-    """How far each asset is behind, for `nexus status` and the checks. Cheap: it jumps through an index.
+def stale_summary(connection: Connection, start: datetime, now: datetime) -> dict[str, Stale]:
+    """What is stale of each asset, for `nexus status`. Cheap: it jumps through an index.
 
     Args:
         connection: any.
-        partitions_start: NEXUS_PARTITIONS_START.
-        now: the end of what is looked at: hours (days) that are still open are not behind.
+        start: `partitions_start`.
+        now: hours (days) that are still open then are not stale.
+
+    Raises:
+        WindowError: the start is in the future.
     """
-    summary = {}
-    first = first_hour(partitions_start, now)
-    for asset in (*HOURLY, DAILY_REPORT):
-        length = DAY if asset == DAILY_REPORT else HOUR
-        found = stale_partitions(connection, asset, first - length + HOUR, _closed(now, length))
-        early = stale_partitions(connection, asset, datetime.min.replace(year=1900, tzinfo=now.tzinfo), first)
-        summary[asset] = Stale(
-            partitions=len(found),
-            oldest=found[0] if found else None,
-            newest=found[-1] if found else None,
-            before_first=0 if asset == DAILY_REPORT else len(early),
+    first = first_hour(start, now)
+    summary = {
+        table.name: _stale(
+            stale_partitions(connection, table.name, first, hour_of(now)),
+            len(stale_partitions(connection, table.name, datetime(1900, 1, 1, tzinfo=UTC), first)),
         )
-    return summary
+        for table in TABLES
+    }
+    days = stale_partitions(connection, DAILY_REPORT, day_of(first), day_of(now))
+    return {**summary, DAILY_REPORT: _stale(days, 0)}
+
+
+def _stale(found: Sequence[datetime], before_first: int) -> Stale:
+    return Stale(len(found), found[0] if found else None, found[-1] if found else None, before_first)
 
 
 def stale_partitions(connection: Connection, asset: str, since: datetime, before: datetime) -> list[datetime]:
-    """The partitions of the asset that are behind, by their start in UTC, oldest first."""
+    """The stale partitions of the asset by their start in UTC, oldest first."""
     rows = queries("analytics").stale_partitions(connection, asset=asset, since=since, before=before)
-    return [row[0] for row in rows]
+    return [start.astimezone(UTC) for (start,) in rows]
 
 
 def mark_closed_hours(connection: Connection) -> int:
     """Marks the hours that closed since the last call; returns how many.
 
-    Once an hour, that is, and so it is where marks that say the same are made one each. An asset whose hours are just
-    being made is left for the next time.
+    That is once an hour, and therefore also the moment to reduce equal marks to one. An asset that is being rebuilt is
+    left for the next time.
     """
     named = queries("analytics")
     closed = int(named.mark_closed_hours(connection))
     if closed:
-        for asset in (*HOURLY, DAILY_REPORT):
+        for asset in (*(table.name for table in TABLES), DAILY_REPORT):
             with connection.transaction():
-                if named.try_replacing(connection, asset=asset):
+                if named.try_lock_rebuild(connection, asset=asset):
                     named.compact_marks(connection, asset=asset)
     return closed
 
 
-def ranges_to_make(
-    stale: Mapping[str, Iterable[datetime]], length: timedelta = HOUR, most: int = MOST_RANGES
+def ranges_to_rebuild(
+    stale: Mapping[str, Iterable[datetime]], length: timedelta = HOUR, max_ranges: int = MAX_RANGES
 ) -> list[Range]:
-    """The ranges that make up stale partitions, newest first.
+    """The ranges that cover stale partitions, newest first.
 
-    Partitions next to each other that the same assets need are one range, so that each asset is made exactly where it
-    is behind, as long as `most` ranges are enough.
+    Adjacent partitions that are stale in the same assets are one range, so that each asset is rebuilt exactly where it
+    is stale, as long as `max_ranges` ranges are enough.
 
     Args:
         stale: partition starts by asset.
-        length: how long a partition is.
-        most: ranges; when there are more, they are joined over the smallest gaps.
+        length: of a partition.
+        max_ranges: more ranges than this are joined over the smallest gaps.
     """
     needed: dict[datetime, set[str]] = {}
     for asset, partitions in stale.items():
@@ -110,16 +113,16 @@ def ranges_to_make(
             ranges[-1] = Range(previous.first, partition, assets)
         else:
             ranges.append(Range(partition, partition, assets))
-    joined = _join(ranges, most)
+    joined = _join(ranges, max_ranges)
     return [part for whole in reversed(joined) for part in _split(whole, length)]
 
 
-def _join(ranges: Sequence[Range], most: int) -> list[Range]:
-    """The same ranges, those with the smallest gaps between them joined until `most` are left."""
-    if len(ranges) <= most:
+def _join(ranges: Sequence[Range], max_ranges: int) -> list[Range]:
+    """The same ranges, joined over the smallest gaps until `max_ranges` are left."""
+    if len(ranges) <= max_ranges:
         return list(ranges)
     gaps = sorted(range(1, len(ranges)), key=lambda place: ranges[place].first - ranges[place - 1].last)
-    kept = set(gaps[len(ranges) - most :])
+    kept = set(gaps[len(ranges) - max_ranges :])
     joined = [ranges[0]]
     for place in range(1, len(ranges)):
         if place in kept:
@@ -130,16 +133,16 @@ def _join(ranges: Sequence[Range], most: int) -> list[Range]:
 
 
 def _split(whole: Range, length: timedelta) -> list[Range]:
-    """A range in parts of at most LONGEST_RANGE partitions, newest first."""
+    """A range in parts of at most MAX_PARTITIONS_PER_RANGE partitions, newest first."""
     parts = []
     last = whole.last
     while last >= whole.first:
-        first = max(whole.first, last - (LONGEST_RANGE - 1) * length)
+        first = max(whole.first, last - (MAX_PARTITIONS_PER_RANGE - 1) * length)
         parts.append(Range(first, last, whole.assets))
         last = first - length
     return parts
 
 
-def _closed(now: datetime, length: timedelta) -> datetime:
-    """Where the last closed partition ends."""
-    return hour_of(now) if length == HOUR else hour_of(now).replace(hour=0)
+def day_of(moment: datetime) -> datetime:
+    """The start of the day, in UTC."""
+    return hour_of(moment).replace(hour=0)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from nexus_pipeline.analytics.tables import HOURLY_JOB, JOBS, tables_of
+from nexus_pipeline.cli.arguments import one_of
 from nexus_pipeline.cli.output import console, counted, note, say, say_json
 from nexus_pipeline.cli.root import app
+
+_CHOICES = (*(job.choice for job in JOBS), "all")
+_MEANING = ", ".join(f"{job.choice} for {' and '.join(table.name for table in tables_of(job))}" for job in JOBS)
 
 
 @app.command(
@@ -23,30 +28,22 @@ def backfill(
     ],
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the last hour, in the same format.")],
     what: Annotated[
-        Literal["hourly", "metrics", "all"],
-        typer.Option(help="The two hourly tables, workflow_metrics (four rows for each execution), or all three."),
-    ] = "hourly",
+        str, typer.Option(metavar=f"[{'|'.join(_CHOICES)}]", help=f"Which tables: {_MEANING}, or all.")
+    ] = HOURLY_JOB.choice,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rebuild the hourly tables of a range from the executions, in runs that the Dagster UI shows."""
-    from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
-    from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+    from nexus_pipeline.analytics.backfill import run_backfill, tables_of_choice, window_of_arguments
     from nexus_pipeline.dagster_instance.home import dagster_home
-    from nexus_pipeline.database.ready import ready_database
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
+    one_of(what, _CHOICES, "--what")
     window = window_of_arguments(settings, start, end)
-    ready_database(settings)
-    assets = {
-        "hourly": (SIGNALS, HOURLY_METRICS),
-        "metrics": (METRICS,),
-        "all": (SIGNALS, HOURLY_METRICS, METRICS),
-    }[what]
     import dagster as dg
 
     with dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance, _bar() as progress:
-        done = run_backfill(instance, window, progress, assets)
+        done = run_backfill(instance, window, progress, tables_of_choice(what))
     if as_json:
         say_json(done)
     else:

@@ -34,8 +34,8 @@ def checks(
     if as_json:
         say_json(found)
     else:
-        rows = [(each.status, each.asset, each.check, each.said, each.at) for each in found]
-        console().print(table(("", "asset", "check", "said", "at"), rows))
+        rows = [(each.status, each.asset, each.check, each.description, each.at) for each in found]
+        console().print(table(("", "asset", "check", "result", "at"), rows))
     bad = {"failed", "warned"} if strict else {"failed"}
     names = [f"{each.check} ({each.status})" for each in found if each.status in bad]
     if names:

@@ -52,13 +52,14 @@ def _status(connection: Connection, queue: str) -> dict[str, Any]:
     from dataclasses import asdict
 
     from nexus_pipeline.analytics.stale import stale_summary
+    from nexus_pipeline.analytics.start import partitions_start
     from nexus_pipeline.queues.dead_letters import count_by_class
     from nexus_pipeline.queues.ledger import ledger
     from nexus_pipeline.queues.names import RESULTS_QUEUE
     from nexus_pipeline.settings import load_settings
 
     book = ledger(connection, queue)
-    stale = stale_summary(connection, load_settings().partitions_start, datetime.now(UTC))
+    stale = stale_summary(connection, partitions_start(load_settings()), datetime.now(UTC))
     results = connection.execute("SELECT queue_length FROM pgmq.metrics(%s)", (RESULTS_QUEUE,)).fetchone()
     classes = count_by_class(connection)
     return {

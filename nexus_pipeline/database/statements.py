@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg.rows import class_row
-
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
 
@@ -32,5 +30,7 @@ def queries(name: str) -> Any:
 
 def rows_as(kind: type[Row], connection: Connection, statement: Any, **parameters: Any) -> list[Row]:
     """The rows of a named statement, each a `kind` that is called with the columns by name."""
+    from psycopg.rows import class_row
+
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(statement.sql, parameters).fetchall()

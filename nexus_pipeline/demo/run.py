@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from nexus_pipeline.analytics.backfill import run_backfill
 from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
+from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
@@ -116,7 +117,7 @@ def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any
     began = time.perf_counter()
     first, last = (hour_of(datetime.fromisoformat(report[name])) for name in ("first_event", "last_event"))
     # The hour of the last event may still be open; on demand it is built like any other.
-    window = Window(max(first, first_hour(settings.partitions_start, datetime.now(UTC))), last + HOUR)
+    window = Window(max(first, first_hour(partitions_start(settings), datetime.now(UTC))), last + HOUR)
     if report["sent_now"]:
         _backfill(settings, window, console)
     by_week = weeks(connection, _SYMBOL, window.start, window.before)

@@ -1,4 +1,4 @@
-"""The assets as Dagster runs them: one hour and a range, what they tell, the report of a day, and clear errors."""
+"""The assets as Dagster runs them: one hour and a range, their metadata, the report of a day, and clear errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from nexus_pipeline.analytics.daily_report import write_report
 from nexus_pipeline.analytics.hours import DAY, HOUR, hour_of
 from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of
-from nexus_pipeline.analytics.windows import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.analytics.tables import DAILY_REPORT, HOURLY_METRICS, METRICS, SIGNALS, TABLES
+from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, stale
@@ -35,7 +36,7 @@ def run_range(instance: dg.DagsterInstance, job: str, first: datetime, last: dat
     )
 
 
-def told(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict[str, Any]]:
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dict[str, Any]]:
     """The metadata of each partition's materialisation."""
     return {
         str(event.materialization.partition): {
@@ -54,36 +55,36 @@ def executions(connection: Connection) -> Connection:
     return connection
 
 
-def test_one_hour_is_made_with_its_numbers_and_a_preview(instance: dg.DagsterInstance, executions: Connection) -> None:
+def test_one_hour_is_built_with_its_numbers_and_a_preview(instance: dg.DagsterInstance, executions: Connection) -> None:
     result = run(instance, "hourly_aggregates_job", partition=hour_key(TEN))
     assert result.success
-    signals = told(result, SIGNALS)[hour_key(TEN)]
+    signals = metadata_of(result, SIGNALS.name)[hour_key(TEN)]
     assert (signals["dagster/partition_row_count"], signals["executions"], signals["buy_signals"]) == (1, 1, 1)
     assert signals["avg_rsi"] == 10
     assert "A\\|B" in signals["preview"]
-    metrics = told(result, HOURLY_METRICS)[hour_key(TEN)]
+    metrics = metadata_of(result, HOURLY_METRICS.name)[hour_key(TEN)]
     assert (metrics["total_executions"], metrics["retried"], metrics["success_rate"]) == (2, 1, 0.5)
     assert metrics["p95_processing_ms"] == pytest.approx(10)
 
 
-def test_a_range_is_one_run_in_which_each_hour_tells_its_own_numbers(
+def test_a_range_is_one_run_in_which_each_hour_has_its_own_numbers(
     instance: dg.DagsterInstance, executions: Connection
 ) -> None:
     last = TEN + 8 * HOUR
     first = TEN - 24 * HOUR
     result = run_range(instance, "hourly_aggregates_job", first, last)
     assert result.success
-    signals = told(result, SIGNALS)
+    signals = metadata_of(result, SIGNALS.name)
     hours = round((last - first) / HOUR) + 1
-    assert len(signals) == len(told(result, HOURLY_METRICS)) == hours > 24
+    assert len(signals) == len(metadata_of(result, HOURLY_METRICS.name)) == hours > 24
     assert [signals[hour_key(TEN + number * HOUR)]["executions"] for number in range(-1, 7)] == [0, 1, 1, 1, 1, 1, 1, 0]
     assert signals[hour_key(first)]["preview"] == "No executions."
     assert differences(executions, SIGNALS) == differences(executions, HOURLY_METRICS) == []
     assert instance.get_runs_count() == 1
-    assert instance.get_materialized_partitions(dg.AssetKey(SIGNALS)) == set(signals)
+    assert instance.get_materialized_partitions(dg.AssetKey(SIGNALS.name)) == set(signals)
 
 
-def test_the_open_hour_can_be_made(instance: dg.DagsterInstance, connection: Connection) -> None:
+def test_the_open_hour_can_be_built(instance: dg.DagsterInstance, connection: Connection) -> None:
     now = datetime.now(UTC)
     execution(connection, now.replace(minute=max(1, now.minute)))
     assert run(instance, "hourly_aggregates_job", partition=hour_key(now)).success
@@ -95,7 +96,7 @@ def test_the_open_hour_can_be_made(instance: dg.DagsterInstance, connection: Con
     [
         ({"partition": "2001-01-01-00:00"}, "there is no partition 2001-01-01-00:00: the first is 2"),
         ({"partition": hour_key(DAY_BEFORE + 5 * DAY)}, "there is no partition"),
-        ({"partition": "2026-01-01-00:30"}, "no full hour"),
+        ({"partition": "2026-01-01-00:30"}, "not a full hour"),
         ({}, "needs a partition"),
         (
             {
@@ -106,7 +107,7 @@ def test_the_open_hour_can_be_made(instance: dg.DagsterInstance, connection: Con
         ),
     ],
 )
-def test_a_partition_that_does_not_exist_or_a_range_turned_round_fails_with_the_reason(
+def test_a_partition_that_does_not_exist_or_a_reversed_range_fails_with_the_reason(
     instance: dg.DagsterInstance, executions: Connection, tags: dict[str, str], why: str
 ) -> None:
     result = run(instance, "hourly_aggregates_job", **tags)
@@ -115,17 +116,17 @@ def test_a_partition_that_does_not_exist_or_a_range_turned_round_fails_with_the_
     assert executions.execute("SELECT count(*) FROM hourly_signal_aggregates").fetchone() == (0,)
 
 
-def test_the_metrics_of_an_hour_are_made_by_a_job_of_their_own(
+def test_the_metrics_of_an_hour_are_built_by_their_own_job(
     instance: dg.DagsterInstance, executions: Connection
 ) -> None:
     result = run_range(instance, "workflow_metrics_job", TEN, TEN + 5 * HOUR)
     assert result.success
-    assert told(result, METRICS)[hour_key(TEN)]["dagster/partition_row_count"] == 8
-    assert told(result, METRICS)[hour_key(TEN)]["avg_queue_wait_ms"] == pytest.approx(100)
+    assert metadata_of(result, METRICS.name)[hour_key(TEN)]["dagster/partition_row_count"] == 8
+    assert metadata_of(result, METRICS.name)[hour_key(TEN)]["avg_queue_wait_ms"] == pytest.approx(100)
     assert differences(executions, METRICS) == []
 
 
-def test_a_week_in_one_run_tells_of_every_hour_that_has_a_partition(
+def test_a_week_in_one_run_reports_every_hour_that_has_a_partition(
     instance: dg.DagsterInstance, executions: Connection
 ) -> None:
     sunday = DAY_BEFORE - timedelta(days=DAY_BEFORE.isoweekday() % 7)
@@ -135,28 +136,26 @@ def test_a_week_in_one_run_tells_of_every_hour_that_has_a_partition(
     materialised = {
         str(event.materialization.partition): event.materialization
         for event in result.all_events
-        if event.is_step_materialization and event.asset_key == dg.AssetKey(SIGNALS)
+        if event.is_step_materialization and event.asset_key == dg.AssetKey(SIGNALS.name)
     }
     assert len(materialised) == hours
     assert materialised[hour_key(TEN)].metadata["executions"].value == 1
     assert differences(executions, SIGNALS) == differences(executions, HOURLY_METRICS) == []
-    assert hour_key(TEN) in instance.get_materialized_partitions(dg.AssetKey(SIGNALS))
+    assert hour_key(TEN) in instance.get_materialized_partitions(dg.AssetKey(SIGNALS.name))
 
 
-def test_lineage_leads_from_the_queue_to_the_report_and_every_asset_says_what_it_is() -> None:
+def test_lineage_leads_from_the_queue_to_the_report_and_every_asset_is_documented() -> None:
     graph = defs.resolve_asset_graph()
     parents = {
         name: {parent.to_user_string() for parent in graph.get(dg.AssetKey(name)).parent_keys}
-        for name in (DAILY_REPORT, SIGNALS, HOURLY_METRICS, METRICS, "workflow_executions")
+        for name in (DAILY_REPORT, *(table.name for table in TABLES), "workflow_executions")
     }
     assert parents == {
-        DAILY_REPORT: {SIGNALS, HOURLY_METRICS},
-        SIGNALS: {"workflow_executions"},
-        HOURLY_METRICS: {"workflow_executions"},
-        METRICS: {"workflow_executions"},
+        DAILY_REPORT: {SIGNALS.name, HOURLY_METRICS.name},
+        **{table.name: {"workflow_executions"} for table in TABLES},
         "workflow_executions": {"workflow_main_queue"},
     }
-    for name in (SIGNALS, HOURLY_METRICS, METRICS, DAILY_REPORT):
+    for name in (*(table.name for table in TABLES), DAILY_REPORT):
         node = graph.get(dg.AssetKey(name))
         assert node.description
         assert node.owners == ["team:quant-data"]
@@ -168,14 +167,14 @@ def test_lineage_leads_from_the_queue_to_the_report_and_every_asset_says_what_it
             assert all(column.description and column.type for column in columns)
 
 
-def test_a_days_report_is_markdown_and_a_file_with_charts_that_needs_no_other(
+def test_a_days_report_is_markdown_and_a_self_contained_file_with_charts(
     instance: dg.DagsterInstance, executions: Connection, tmp_path: Path
 ) -> None:
     execution(executions, TEN, symbol="<script>alert(1)</script>")
     assert run_range(instance, "hourly_aggregates_job", TEN, TEN + 6 * HOUR).success
     result = run(instance, "daily_signal_report_job", partition=day_key(DAY_BEFORE))
     assert result.success
-    report = told(result, DAILY_REPORT)[day_key(DAY_BEFORE)]
+    report = metadata_of(result, DAILY_REPORT)[day_key(DAY_BEFORE)]
     assert (report["executions"], report["processed"], report["retried"]) == (7, 8, 1)
     assert f"{DAY_BEFORE:%d %B %Y}" in report["report"]
     page = Path(report["file"])
@@ -189,7 +188,7 @@ def test_a_days_report_is_markdown_and_a_file_with_charts_that_needs_no_other(
     assert stale(executions, DAILY_REPORT) == set()
 
 
-def test_the_same_day_makes_the_same_page_and_a_day_without_executions_says_so(
+def test_the_same_day_gives_the_same_page_and_a_day_without_executions_says_so(
     connection: Connection, tmp_path: Path
 ) -> None:
     execution(connection, hour("2026-03-01T10"))
@@ -209,6 +208,6 @@ def test_several_days_are_one_run_with_a_page_each(instance: dg.DagsterInstance,
         instance=instance, tags=tags_of(day_key(first), day_key(DAY_BEFORE))
     )
     assert result.success
-    pages = told(result, DAILY_REPORT)
+    pages = metadata_of(result, DAILY_REPORT)
     assert list(pages) == [day_key(first), day_key(first + DAY), day_key(DAY_BEFORE)]
     assert all(Path(page["file"]).is_file() for page in pages.values())

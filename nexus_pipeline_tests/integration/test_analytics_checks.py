@@ -11,11 +11,12 @@ from nexus_pipeline.analytics.checks import analytics_checks
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.partitions import hour_key, tags_of
 from nexus_pipeline.analytics.quality import event_lag, reconcile
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TABLES, HourlyTable
+from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.queues.dead_letters import act
-from nexus_pipeline_tests.support.analytics import ALL, execution, window
+from nexus_pipeline_tests.support.analytics import ALL, execution, rebuild_all, window
 from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
 from nexus_pipeline_tests.support.queues import drain, put, send
 
@@ -23,8 +24,7 @@ __all__ = ["dagster_database", "dagster_template", "instance"]
 
 NOW_HOUR = hour_of(datetime.now(UTC))
 AN_HOUR = NOW_HOUR - 5 * HOUR
-ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
-KEYS = {SIGNALS: "hour, symbol, strategy", HOURLY_METRICS: "hour", METRICS: "execution_id, metric_type"}
+by_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
@@ -44,32 +44,27 @@ def evaluate(
     return found.passed, found.severity, {key: value.value for key, value in found.metadata.items()}
 
 
-def make_all(connection: Connection) -> None:
-    for asset in ASSETS:
-        replace_window(connection, asset, ALL)
-
-
 @pytest.fixture
-def made(instance: dg.DagsterInstance, connection: Connection) -> Connection:
+def aggregated(instance: dg.DagsterInstance, connection: Connection) -> Connection:
     """Five executions of an hour, aggregated."""
     for number in range(5):
         execution(connection, AN_HOUR, symbol=f"S{number % 2}", rsi=20 + number)
-    make_all(connection)
+    rebuild_all(connection)
     return connection
 
 
-@pytest.mark.parametrize("asset", ASSETS)
+@by_table
 @pytest.mark.parametrize("hour", [AN_HOUR, None])
-def test_reconciling_passes_where_the_table_says_what_the_executions_say(
-    instance: dg.DagsterInstance, made: Connection, asset: str, hour: datetime | None
+def test_reconcile_passes_when_the_table_agrees_with_the_executions(
+    instance: dg.DagsterInstance, aggregated: Connection, table: HourlyTable, hour: datetime | None
 ) -> None:
-    passed, _, metadata = evaluate(instance, f"{asset}_reconcile", hour)
+    passed, _, metadata = evaluate(instance, f"{table.name}_reconcile", hour)
     assert passed
-    assert metadata["executions"] == metadata["told"] == (20 if asset == METRICS else 5)
+    assert metadata["expected"] == metadata["actual"] == (20 if table == METRICS else 5)
 
 
 @pytest.mark.parametrize(
-    ("asset", "damage"),
+    ("table", "damage"),
     [
         (SIGNALS, "UPDATE hourly_signal_aggregates SET executions = executions + 1 WHERE symbol = 'S0'"),
         (SIGNALS, "UPDATE hourly_signal_aggregates SET sell_signals = 1 WHERE symbol = 'S0'"),
@@ -86,28 +81,32 @@ def test_reconciling_passes_where_the_table_says_what_the_executions_say(
         ),
     ],
 )
-def test_reconciling_fails_where_they_differ_and_shows_where(
-    instance: dg.DagsterInstance, made: Connection, asset: str, damage: str
+def test_reconcile_fails_when_they_differ_and_shows_where(
+    instance: dg.DagsterInstance, aggregated: Connection, table: HourlyTable, damage: str
 ) -> None:
-    assert made.execute(damage).rowcount > 0
+    assert aggregated.execute(damage).rowcount > 0
     for hour in (AN_HOUR, None):
-        passed, severity, metadata = evaluate(instance, f"{asset}_reconcile", hour)
+        passed, severity, metadata = evaluate(instance, f"{table.name}_reconcile", hour)
         assert (passed, severity) == (False, ERROR)
         assert metadata["different"] >= 1
         assert f"{AN_HOUR:%Y-%m-%dT%H}" in str(metadata["examples"])
 
 
-def test_an_hour_that_changed_since_is_behind_and_not_wrong(instance: dg.DagsterInstance, made: Connection) -> None:
-    execution(made, NOW_HOUR - HOUR, occurred=AN_HOUR)
-    passed, _, metadata = evaluate(instance, f"{SIGNALS}_reconcile")
+def test_an_hour_whose_executions_changed_is_stale_and_not_wrong(
+    instance: dg.DagsterInstance, aggregated: Connection
+) -> None:
+    execution(aggregated, NOW_HOUR - HOUR, occurred=AN_HOUR)
+    passed, _, metadata = evaluate(instance, f"{SIGNALS.name}_reconcile")
     assert passed
     assert metadata["stale_hours"] == 1
-    assert reconcile(made, SIGNALS, window("2026-01-01T00")).groups == 0
+    assert reconcile(aggregated, SIGNALS, window("2026-01-01T00")).groups == 0
 
 
-def test_a_run_whose_table_differs_from_the_executions_fails(instance: dg.DagsterInstance, made: Connection) -> None:
-    """What a defect in the aggregation would look like: its rows are changed as soon as they are written."""
-    made.execute(
+def test_a_run_whose_table_differs_from_the_executions_fails(
+    instance: dg.DagsterInstance, aggregated: Connection
+) -> None:
+    """The rows are changed as they are written, as by a defect in the aggregation."""
+    aggregated.execute(
         "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN NEW.buy_signals = NEW.buy_signals + 1; RETURN NEW; END';"
         "CREATE TRIGGER spoil BEFORE INSERT ON hourly_signal_aggregates FOR EACH ROW EXECUTE FUNCTION spoil()"
@@ -116,24 +115,24 @@ def test_a_run_whose_table_differs_from_the_executions_fails(instance: dg.Dagste
         instance=instance, tags=tags_of(hour_key(AN_HOUR), hour_key(AN_HOUR)), raise_on_error=False
     )
     assert not result.success
-    made.execute("DROP TRIGGER spoil ON hourly_signal_aggregates")
+    aggregated.execute("DROP TRIGGER spoil ON hourly_signal_aggregates")
     result = defs.resolve_job_def("hourly_aggregates_job").execute_in_process(
         instance=instance, tags=tags_of(hour_key(AN_HOUR), hour_key(AN_HOUR)), raise_on_error=False
     )
     assert result.success
 
 
-@pytest.mark.parametrize("asset", ASSETS)
-def test_a_key_that_stands_there_twice_fails(instance: dg.DagsterInstance, made: Connection, asset: str) -> None:
-    assert evaluate(instance, f"{asset}_no_duplicates", AN_HOUR)[0]
-    for (name,) in made.execute(
-        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'", (asset,)
+@by_table
+def test_a_duplicate_key_fails(instance: dg.DagsterInstance, aggregated: Connection, table: HourlyTable) -> None:
+    assert evaluate(instance, f"{table.name}_no_duplicates", AN_HOUR)[0]
+    for (name,) in aggregated.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'", (table.name,)
     ).fetchall():
-        made.execute(f"ALTER TABLE {asset} DROP CONSTRAINT {name}")
-    made.execute("DROP INDEX IF EXISTS workflow_metrics_of_execution")
-    made.execute(f"INSERT INTO {asset} SELECT * FROM {asset} ORDER BY {KEYS[asset]} LIMIT 1")
+        aggregated.execute(f"ALTER TABLE {table.name} DROP CONSTRAINT {name}")
+    aggregated.execute("DROP INDEX IF EXISTS workflow_metrics_of_execution")
+    aggregated.execute(f"INSERT INTO {table.name} SELECT * FROM {table.name} ORDER BY {', '.join(table.key)} LIMIT 1")
     for hour in (AN_HOUR, None):
-        passed, severity, metadata = evaluate(instance, f"{asset}_no_duplicates", hour)
+        passed, severity, metadata = evaluate(instance, f"{table.name}_no_duplicates", hour)
         assert (passed, severity, metadata["duplicate_keys"]) == (False, ERROR, 1)
 
 
@@ -144,7 +143,7 @@ def test_an_error_rate_of_one_percent_warns(
     for status, count in (("completed", good), ("error", bad), ("retrying", bad * 50)):
         for _ in range(count):
             execution(connection, AN_HOUR, status=status)
-    make_all(connection)
+    rebuild_all(connection)
     for hour in (AN_HOUR, None):
         passed, severity, metadata = evaluate(instance, "error_rate", hour)
         assert (passed, severity, metadata["failed"], metadata["final"]) == (passes, WARN, bad, good + bad)
@@ -152,38 +151,38 @@ def test_an_error_rate_of_one_percent_warns(
 
 @pytest.mark.parametrize(("slow_ms", "passes"), [(49, True), (51, False)])
 def test_a_slow_hour_warns_and_is_named(
-    instance: dg.DagsterInstance, made: Connection, slow_ms: int, passes: bool
+    instance: dg.DagsterInstance, aggregated: Connection, slow_ms: int, passes: bool
 ) -> None:
     for _ in range(3):
-        execution(made, AN_HOUR, took_ms=slow_ms)
-    make_all(made)
+        execution(aggregated, AN_HOUR, took_ms=slow_ms)
+    rebuild_all(aggregated)
     passed, severity, metadata = evaluate(instance, "p95_processing", AN_HOUR)
     assert (passed, severity) == (passes, WARN)
     assert metadata["worst_p95_ms"] == pytest.approx(slow_ms)
     assert evaluate(instance, "p95_processing", AN_HOUR - HOUR)[0]  # an hour without executions
 
 
-def test_freshness_is_by_event_time(instance: dg.DagsterInstance, made: Connection) -> None:
+def test_freshness_is_by_event_time(instance: dg.DagsterInstance, aggregated: Connection) -> None:
     assert evaluate(instance, "event_time_freshness")[0]
     newest = NOW_HOUR - HOUR
-    execution(made, newest, symbol="new")
+    execution(aggregated, newest, symbol="new")
     passed, _, metadata = evaluate(instance, "event_time_freshness")
     assert (passed, metadata["stale_hours"], metadata["lag_hours"]) == (True, 1, 4)  # it has just become stale
-    made.execute("UPDATE nexus.stale_marks SET since = since - interval '11 minutes'")
-    replace_window(made, SIGNALS, window(f"{AN_HOUR:%Y-%m-%dT%H}"))  # an old hour made anew makes nothing fresh
+    aggregated.execute("UPDATE nexus.stale_marks SET since = since - interval '11 minutes'")
+    replace_window(aggregated, SIGNALS, window(f"{AN_HOUR:%Y-%m-%dT%H}"))  # rebuilding an old hour makes nothing fresh
     passed, severity, metadata = evaluate(instance, "event_time_freshness")
     assert (passed, severity, metadata["stale_hours"]) == (False, WARN, 1)
-    assert float(str(metadata["behind_s"])) > 600
-    make_all(made)
+    assert float(str(metadata["stale_s"])) > 600
+    rebuild_all(aggregated)
     assert evaluate(instance, "event_time_freshness")[0]
-    made.execute("DELETE FROM hourly_signal_aggregates WHERE symbol = 'new'")  # no mark tells of this
+    aggregated.execute("DELETE FROM hourly_signal_aggregates WHERE symbol = 'new'")  # leaves no mark
     passed, _, metadata = evaluate(instance, "event_time_freshness")
     assert (passed, metadata["stale_hours"], metadata["lag_hours"]) == (False, 0, 4)
 
 
 def test_without_any_execution_nothing_lags(connection: Connection) -> None:
     found = event_lag(connection, ALL)
-    assert (found.newest_event, found.lag_hours, found.behind_s) == (None, 0, 0)
+    assert (found.newest_event, found.lag_hours, found.stale_s) == (None, 0, 0)
 
 
 def test_a_request_that_waits_too_long_warns(instance: dg.DagsterInstance, connection: Connection) -> None:
@@ -195,7 +194,7 @@ def test_a_request_that_waits_too_long_warns(instance: dg.DagsterInstance, conne
     assert (passed, severity, metadata["waiting"]) == (False, WARN, 1)
 
 
-def test_dead_letters_that_nobody_handles_warn(instance: dg.DagsterInstance, connection: Connection) -> None:
+def test_dead_letters_that_are_not_handled_warn(instance: dg.DagsterInstance, connection: Connection) -> None:
     assert evaluate(instance, "dead_letters_growing")[0]
     put(connection, '{"no": "rsi"}')
     drain(connection)

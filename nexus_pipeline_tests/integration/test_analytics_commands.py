@@ -1,4 +1,4 @@
-"""Backfills and partitions from the command line, as users and CI run them: exit codes, few runs, a kill in between."""
+"""Backfills and partitions on the command line, as users and CI run them: exit codes, few runs, a kill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
 from nexus_pipeline.analytics.partitions import hour_key
 from nexus_pipeline.analytics.report import hours_report
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, SIGNALS, TABLES
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.errors import FailedError, UserError
 from nexus_pipeline.settings import Settings
@@ -72,7 +72,7 @@ def test_a_range_by_asset_materialize_is_one_run(
     env = {**nexus_env, "NEXUS_DAGSTER_DATABASE_URL": dagster_database}
     load(connection, 500, MIDNIGHT - 4 * DAY, 48)
     done = dagster(
-        env, "asset", "materialize", "-m", DEFINITIONS, "--select", f"{SIGNALS},{HOURLY_METRICS}",
+        env, "asset", "materialize", "-m", DEFINITIONS, "--select", f"{SIGNALS.name},{HOURLY_METRICS.name}",
         "--partition-range", f"{hour_key(MIDNIGHT - 8 * DAY)}...{hour_key(MIDNIGHT - HOUR)}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_a_range_by_asset_materialize_is_one_run(
 def test_job_backfill_by_week_starts_a_run_a_week(
     nexus_env: dict[str, str], instance: dg.DagsterInstance, dagster_database: str, tmp_path: Path
 ) -> None:
-    """Alone of Dagster's commands this one wants DAGSTER_HOME: a folder with the project's dagster.yaml."""
+    """Of Dagster's commands, only this one needs DAGSTER_HOME: a folder with the project's dagster.yaml."""
     home = str(tmp_path / "dagster")
     env = {**nexus_env, "NEXUS_DAGSTER_DATABASE_URL": dagster_database, "DAGSTER_HOME": home}
     sunday = MIDNIGHT - timedelta(days=MIDNIGHT.isoweekday() % 7)
@@ -101,7 +101,7 @@ def test_job_backfill_by_week_starts_a_run_a_week(
     assert instance.get_runs_count() == 3
 
 
-def test_a_backfill_makes_a_range_in_few_runs_and_tells_how_far_it_is(
+def test_a_backfill_rebuilds_a_range_in_few_runs_and_reports_its_progress(
     instance: dg.DagsterInstance, connection: Connection
 ) -> None:
     load(connection, 2_000, MIDNIGHT - 40 * DAY, 30 * 24)
@@ -110,18 +110,18 @@ def test_a_backfill_makes_a_range_in_few_runs_and_tells_how_far_it_is(
     done = run_backfill(
         instance,
         window,
-        lambda made, total: seen.append((made, total)),
-        (SIGNALS, HOURLY_METRICS, METRICS),
+        lambda done, total: seen.append((done, total)),
+        TABLES,
         DEFINITIONS,
     )
     assert seen == [(0, 1080), (744, 1080), (1080, 1080)]
     assert (done.hours, len(done.run_ids), instance.get_runs_count()) == (1080, 4, 4)
-    for asset in (SIGNALS, HOURLY_METRICS, METRICS):
-        assert differences(connection, asset) == []
-        assert len(instance.get_materialized_partitions(dg.AssetKey(asset))) == 1080
+    for table in TABLES:
+        assert differences(connection, table) == []
+        assert len(instance.get_materialized_partitions(dg.AssetKey(table.name))) == 1080
 
 
-def test_a_backfill_whose_run_fails_says_which(instance: dg.DagsterInstance, connection: Connection) -> None:
+def test_a_backfill_whose_run_fails_names_the_run(instance: dg.DagsterInstance, connection: Connection) -> None:
     connection.execute("ALTER TABLE hourly_signal_aggregates RENAME COLUMN volume TO gone")
     with pytest.raises(FailedError, match=r"run [0-9a-f-]{36} of the hours from .* failed in hourly_signal_aggregates"):
         run_backfill(instance, Window(MIDNIGHT - DAY, MIDNIGHT), lambda *_: None, definitions=DEFINITIONS)
@@ -131,7 +131,7 @@ def test_a_backfill_whose_run_fails_says_which(instance: dg.DagsterInstance, con
     ("start", "end", "why"),
     [
         ("2026-01-01", "2026-01-02T00:00:00Z", "--from: .* has no offset"),
-        ("2026-01-02T00:00:00Z", "soon", "--to: 'soon' is no ISO 8601 time"),
+        ("2026-01-02T00:00:00Z", "soon", "--to: 'soon' is not an ISO 8601 time"),
         ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "before it starts"),
         ("2999-01-01T00:00:00Z", "2999-01-02T00:00:00Z", "in the future"),
         ("1999-01-01T00:00:00Z", "1999-01-02T00:00:00Z", "before the first partition"),
@@ -159,7 +159,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
-def test_a_killed_backfill_leaves_no_half_hour_and_running_it_again_gives_the_right_table(
+def test_a_killed_backfill_leaves_no_partial_hour_and_running_it_again_completes_it(
     nexus_env: dict[str, str],
     instance: dg.DagsterInstance,
     dagster_database: str,
@@ -183,10 +183,12 @@ def test_a_killed_backfill_leaves_no_half_hour_and_running_it_again_gives_the_ri
         assert [process.stdout.readline() for _ in range(2)] == ["0\n", "744\n"]
         time.sleep(seconds)
         process.kill()
-    truth = dict(connection.execute(FINAL_BY_EVENT_HOUR).fetchall())
-    told = dict(connection.execute("SELECT hour, sum(executions) FROM hourly_signal_aggregates GROUP BY 1").fetchall())
-    assert len(told) >= 600
-    assert {hour: truth[hour] for hour in told} == told
+    expected = dict(connection.execute(FINAL_BY_EVENT_HOUR).fetchall())
+    actual = dict(
+        connection.execute("SELECT hour, sum(executions) FROM hourly_signal_aggregates GROUP BY 1").fetchall()
+    )
+    assert len(actual) >= 600
+    assert {hour: expected[hour] for hour in actual} == actual
     run_backfill(instance, window, lambda *_: None, definitions=DEFINITIONS)
     assert differences(connection, SIGNALS) == differences(connection, HOURLY_METRICS) == []
 

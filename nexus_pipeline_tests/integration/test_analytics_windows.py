@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
-from nexus_pipeline.analytics.columns import HOURLY_METRIC_COLUMNS, METRIC_COLUMNS, SIGNAL_COLUMNS
 from nexus_pipeline.analytics.hours import HOUR, Window
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, hours_of, replace_window
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TABLES, HourlyTable
+from nexus_pipeline.analytics.windows import replace_window, summarize
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries
-from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, stale, window
+from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, rebuild_all, stale, window
 from nexus_pipeline_tests.support.commands import PROJECT
 from nexus_pipeline_tests.support.queues import one
 
-ASSETS = [SIGNALS, HOURLY_METRICS, METRICS]
+by_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 YEAR = (PROJECT / "benchmarks" / "year_of_executions.sql").read_text()
 
 
@@ -28,26 +28,26 @@ def load(connection: Connection, total: int, start: str = "2025-01-01T00:00:00Z"
     connection.execute("ANALYZE workflow_executions")
 
 
-@pytest.mark.parametrize("asset", ASSETS)
-def test_a_window_over_all_executions_equals_the_truth_row_by_row(connection: Connection, asset: str) -> None:
+@by_table
+def test_a_window_over_all_executions_has_the_expected_rows(connection: Connection, table: HourlyTable) -> None:
     load(connection, 5_000, hours=200)
-    done = replace_window(connection, asset, ALL)
+    done = replace_window(connection, table, ALL)
     assert done.rows > 100
-    assert differences(connection, asset) == []
+    assert differences(connection, table) == []
 
 
-@pytest.mark.parametrize("asset", ASSETS)
-def test_hour_by_hour_makes_the_same_rows_as_one_range_and_twice_the_same_as_once(
-    connection: Connection, asset: str
+@by_table
+def test_hour_by_hour_gives_the_same_rows_as_one_range_and_twice_the_same_as_once(
+    connection: Connection, table: HourlyTable
 ) -> None:
     load(connection, 2_000, "2026-01-10T00:00:00Z", hours=12)
-    replace_window(connection, asset, ALL)
-    at_once = connection.execute(f"SELECT * FROM {asset} ORDER BY 1, 2, 3").fetchall()
-    connection.execute(f"DELETE FROM {asset}")
+    replace_window(connection, table, ALL)
+    at_once = connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall()
+    connection.execute(f"DELETE FROM {table.name}")
     for start in window("2026-01-06T00", 24 * 6).hours():
         for _ in range(2):
-            replace_window(connection, asset, Window(start, start + HOUR))
-    assert connection.execute(f"SELECT * FROM {asset} ORDER BY 1, 2, 3").fetchall() == at_once
+            replace_window(connection, table, Window(start, start + HOUR))
+    assert connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall() == at_once
 
 
 def test_a_window_leaves_every_other_hour_alone(connection: Connection) -> None:
@@ -62,17 +62,19 @@ def test_a_window_leaves_every_other_hour_alone(connection: Connection) -> None:
     assert rows == [(9, 77), (10, 1), (11, 77)]
 
 
-@pytest.mark.parametrize("asset", ASSETS)
-def test_an_hour_without_executions_has_no_row_and_loses_those_it_had(connection: Connection, asset: str) -> None:
+@by_table
+def test_an_hour_without_executions_has_no_row_and_loses_those_it_had(
+    connection: Connection, table: HourlyTable
+) -> None:
     execution(connection, hour("2026-03-01T10"))
-    assert replace_window(connection, asset, window("2026-03-01T10")).rows > 0
+    assert replace_window(connection, table, window("2026-03-01T10")).rows > 0
     connection.execute("DELETE FROM workflow_executions")
-    done = replace_window(connection, asset, window("2026-03-01T08", 6))
+    done = replace_window(connection, table, window("2026-03-01T08", 6))
     assert done.rows == 0
-    assert one(connection, f"SELECT count(*) FROM {asset}") == 0
+    assert one(connection, f"SELECT count(*) FROM {table.name}") == 0
 
 
-def test_executions_without_symbol_and_failures_before_a_strategy_have_a_name_that_says_so(
+def test_executions_without_a_symbol_or_strategy_count_as_none(
     connection: Connection,
 ) -> None:
     at = hour("2026-03-01T10")
@@ -94,7 +96,7 @@ def test_executions_without_symbol_and_failures_before_a_strategy_have_a_name_th
 
 
 @pytest.mark.parametrize("message", ["null", "7", "[1]", '"text"', '{"rsi": "x", "price": "dear", "volume": [1]}'])
-def test_a_row_that_somebody_wrote_by_hand_does_not_stop_its_hour(connection: Connection, message: str) -> None:
+def test_a_row_written_by_hand_does_not_stop_its_hour(connection: Connection, message: str) -> None:
     execution(connection, hour("2026-03-01T10"), price=5)
     for status in ("completed", "error", "retrying", "pending"):
         connection.execute(
@@ -102,8 +104,8 @@ def test_a_row_that_somebody_wrote_by_hand_does_not_stop_its_hour(connection: Co
             " VALUES ('other', %s, %s, %s, %s)",
             (message, message, status, hour("2026-03-01T10")),
         )
-    for asset in ASSETS:
-        replace_window(connection, asset, window("2026-03-01T10"))
+    for table in TABLES:
+        replace_window(connection, table, window("2026-03-01T10"))
     assert one(connection, "SELECT sum(executions) FROM hourly_signal_aggregates") == 3
     assert one(connection, "SELECT min(first_price) FROM hourly_signal_aggregates") == 5
     assert one(connection, "SELECT total_executions FROM hourly_workflow_metrics") == 4
@@ -136,33 +138,30 @@ def test_the_hours_of_a_daylight_saving_change_and_of_a_leap_day_are_hours_of_ut
     ]
 
 
-@pytest.mark.parametrize("statement", ["insert_signals", "insert_hourly_metrics", "insert_metrics"])
-def test_one_hour_of_a_large_table_is_read_by_index(connection: Connection, statement: str) -> None:
+@by_table
+def test_one_hour_of_many_executions_is_read_by_index(connection: Connection, table: HourlyTable) -> None:
     load(connection, 50_000)
     bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11")}
-    plan = explained(connection, statement, bounds)
+    plan = explained(connection, table.statements.insert, bounds)
     nodes = [node for node in _nodes(plan) if node.get("Relation Name") == "workflow_executions"]
     assert nodes
     assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Bitmap Heap Scan", "Index Only Scan"}, plan
 
 
-@pytest.mark.parametrize("statement", ["delete_signals", "delete_hourly_metrics", "delete_metrics", "take_marks"])
-def test_the_rows_of_one_hour_are_deleted_by_index(connection: Connection, statement: str) -> None:
+def test_the_rows_and_the_marks_of_one_hour_are_deleted_by_index(connection: Connection) -> None:
     load(connection, 20_000)
-    for asset in ASSETS:
-        replace_window(connection, asset, ALL)
-    if statement == "take_marks":
-        connection.execute("UPDATE workflow_executions SET updated_at = now()")  # a mark for every hour
-    for table in (*ASSETS, "nexus.stale_marks"):
-        connection.execute(f"ANALYZE {table}")
-    bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11"), "asset": SIGNALS}
-    plan = explained(connection, statement, bounds)
-    assert "Seq Scan" not in {node["Node Type"] for node in _nodes(plan)}, plan
+    rebuild_all(connection)
+    connection.execute("UPDATE workflow_executions SET updated_at = now()")  # a mark for every hour
+    for name in (*(table.name for table in TABLES), "nexus.stale_marks"):
+        connection.execute(f"ANALYZE {name}")
+    bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11"), "asset": SIGNALS.name}
+    for statement in (queries("analytics").take_marks, *(table.statements.delete for table in TABLES)):
+        plan = explained(connection, statement, bounds)
+        assert "Seq Scan" not in {node["Node Type"] for node in _nodes(plan)}, plan
 
 
-def explained(connection: Connection, statement: str, bounds: dict[str, object]) -> dict:
-    text = getattr(queries("analytics"), statement).sql
-    row = connection.execute(f"EXPLAIN (FORMAT JSON) {text}", bounds).fetchone()
+def explained(connection: Connection, statement: Any, bounds: dict[str, object]) -> dict:
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement.sql}", bounds).fetchone()
     assert row is not None
     return row[0][0]["Plan"]
 
@@ -181,8 +180,8 @@ def test_two_at_once_over_overlapping_ranges_leave_the_right_rows(connection: Co
             with psycopg.connect(conninfo, autocommit=True) as own:
                 start.wait()
                 for round_ in range(4):
-                    for asset in ASSETS[number % 2 :: 2] if round_ else ASSETS:
-                        replace_window(own, asset, window("2026-01-06T00", 24 * 6 + number))
+                    for table in TABLES[number % 2 :: 2] if round_ else TABLES:
+                        replace_window(own, table, window("2026-01-06T00", 24 * 6 + number))
         except BaseException as error:
             failures.append(error)
 
@@ -192,20 +191,20 @@ def test_two_at_once_over_overlapping_ranges_leave_the_right_rows(connection: Co
     for thread in threads:
         thread.join(60)
     assert failures == []
-    for asset in ASSETS:
-        assert differences(connection, asset) == []
+    for table in TABLES:
+        assert differences(connection, table) == []
 
 
-@pytest.mark.parametrize("asset", ASSETS)
-def test_a_connection_that_dies_in_mid_window_leaves_the_window_as_it_was(
-    connection: Connection, conninfo: str, asset: str
+@by_table
+def test_a_connection_lost_while_rebuilding_leaves_the_window_as_it_was(
+    connection: Connection, conninfo: str, table: HourlyTable
 ) -> None:
     load(connection, 3_000, "2026-01-10T00:00:00Z", hours=10)
-    replace_window(connection, asset, ALL)
-    before = connection.execute(f"SELECT * FROM {asset} ORDER BY 1, 2, 3").fetchall()
+    replace_window(connection, table, ALL)
+    before = connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall()
     execution(connection, hour("2026-01-10T05"))
-    marks = stale(connection, asset)
-    # A lock on the executions holds the window's work up after it deleted its rows; then its server process is ended.
+    marks = stale(connection, table.name)
+    # A lock on the executions stops the work after it has deleted its rows; then its server process is terminated.
     with psycopg.connect(conninfo) as locker:
         locker.execute("LOCK TABLE workflow_executions IN ACCESS EXCLUSIVE MODE")
         broken: list[BaseException] = []
@@ -213,7 +212,7 @@ def test_a_connection_that_dies_in_mid_window_leaves_the_window_as_it_was(
         def work() -> None:
             try:
                 with psycopg.connect(conninfo, autocommit=True, application_name="victim") as own:
-                    replace_window(own, asset, ALL)
+                    replace_window(own, table, ALL)
             except psycopg.Error as error:
                 broken.append(error)
 
@@ -229,39 +228,61 @@ def test_a_connection_that_dies_in_mid_window_leaves_the_window_as_it_was(
             threading.Event().wait(0.05)
         thread.join(30)
     assert len(broken) == 1
-    assert connection.execute(f"SELECT * FROM {asset} ORDER BY 1, 2, 3").fetchall() == before
-    assert stale(connection, asset) == marks != set()
-    replace_window(connection, asset, ALL)
-    assert differences(connection, asset) == []
+    assert connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall() == before
+    assert stale(connection, table.name) == marks != set()
+    replace_window(connection, table, ALL)
+    assert differences(connection, table) == []
 
 
-@pytest.mark.parametrize(
-    ("table", "columns"),
-    [(SIGNALS, SIGNAL_COLUMNS), (HOURLY_METRICS, HOURLY_METRIC_COLUMNS), (METRICS, METRIC_COLUMNS)],
-)
-def test_the_columns_that_the_ui_shows_are_those_of_the_table(
-    connection: Connection, table: str, columns: tuple[tuple[str, str, str], ...]
-) -> None:
+@by_table
+def test_the_columns_of_the_record_are_those_of_the_table(connection: Connection, table: HourlyTable) -> None:
     rows = connection.execute(
         "SELECT column_name::text, data_type::text FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = %s ORDER BY ordinal_position",
-        (table,),
+        (table.name,),
     ).fetchall()
-    assert rows == [(name, kind) for name, kind, _ in columns]
+    assert rows == [(column.name, column.type) for column in table.columns]
+    assert {table.hour_column, *table.key} <= {column.name for column in table.columns}
 
 
-def test_what_a_materialisation_tells_of_an_hour_adds_its_rows_up(connection: Connection) -> None:
+def test_the_database_has_the_same_hourly_tables_as_the_code(connection: Connection) -> None:
+    rows = connection.execute("SELECT name, basis, hour_column FROM nexus.hourly_tables").fetchall()
+    assert sorted(rows) == sorted((table.name, table.basis, table.hour_column) for table in TABLES)
+
+
+@by_table
+def test_the_key_of_the_record_is_unique_in_the_table(connection: Connection, table: HourlyTable) -> None:
+    keys = connection.execute(
+        "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_index i JOIN pg_attribute a"
+        " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) WHERE i.indrelid = %s::regclass AND i.indisunique"
+        " GROUP BY i.indexrelid",
+        (table.name,),
+    ).fetchall()
+    assert (sorted(table.key),) in keys
+
+
+@by_table
+def test_the_summary_of_an_hour_has_every_plotted_column_and_a_preview_under_its_heads(
+    connection: Connection, table: HourlyTable
+) -> None:
+    execution(connection, hour("2026-03-01T10"), symbol="A", price=1, volume=2)
+    replace_window(connection, table, ALL)
+    (summary,) = summarize(connection, table, window("2026-03-01T10")).values()
+    assert {*table.counts, *table.figures} <= set(summary)
+    assert {len(row) for row in summary["preview"]} == {len(table.preview_heads)}
+
+
+def test_the_summary_of_an_hour_adds_its_rows_up(connection: Connection) -> None:
     for number in range(8):
         execution(connection, hour("2026-03-01T10"), rsi=number * 12, symbol=f"S{number}", price=number)
     execution(connection, hour("2026-03-01T10"), status="error", symbol="S0")
     replace_window(connection, SIGNALS, ALL)
-    told = hours_of(connection, SIGNALS, window("2026-03-01T10"))[hour("2026-03-01T10")]
-    assert (told["rows"], told["executions"], told["completed"], told["failed"]) == (9, 9, 8, 1)
-    assert (told["buy_signals"], told["sell_signals"], told["hold_signals"]) == (3, 2, 3)
-    assert float(told["avg_rsi"]) == 42
-    assert len(told["top"]) == 5
-    assert json.loads(json.dumps(told)) == told
-    assert hours_of(connection, SIGNALS, window("2026-03-02T10")) == {}
+    summary = summarize(connection, SIGNALS, window("2026-03-01T10"))[hour("2026-03-01T10")]
+    assert (summary["rows"], summary["executions"], summary["completed"], summary["failed"]) == (9, 9, 8, 1)
+    assert (summary["buy_signals"], summary["sell_signals"], summary["hold_signals"]) == (3, 2, 3)
+    assert float(summary["avg_rsi"]) == 42
+    assert (len(summary["preview"]), summary["more"]) == (5, 4)
+    assert summarize(connection, SIGNALS, window("2026-03-02T10")) == {}
 
 
 def test_the_migration_goes_back_and_forth_and_marks_what_was_there(conninfo: str) -> None:
@@ -272,5 +293,5 @@ def test_the_migration_goes_back_and_forth_and_marks_what_was_there(conninfo: st
         replace_window(own, METRICS, ALL)
         assert rollback(conninfo, "0006.ledger") == ["0007.analytics"]
         assert migrate(conninfo) == ["0007.analytics"]
-        assert stale(own, SIGNALS) == {hour("2026-02-01T10")}
-        assert stale(own, METRICS) == stale(own, HOURLY_METRICS) == {hour("2026-03-01T10")}
+        assert stale(own, SIGNALS.name) == {hour("2026-02-01T10")}
+        assert stale(own, METRICS.name) == stale(own, HOURLY_METRICS.name) == {hour("2026-03-01T10")}

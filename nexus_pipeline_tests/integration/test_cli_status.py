@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS, replace_window
+from nexus_pipeline.analytics.tables import TABLES
+from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.migrations import migration_names
 from nexus_pipeline.demo.figures import figures
@@ -66,7 +67,7 @@ def test_a_lost_message_is_told_and_ends_with_1(nexus: Nexus, connection: Connec
 
 def test_hours_that_are_behind_are_counted_until_they_are_made(nexus: Nexus, connection: Connection) -> None:
     assert "stale hours: none" in nexus("status").out
-    connection.execute("UPDATE nexus.followed_hours SET until = nexus.hour_of(now())")
+    connection.execute("UPDATE nexus.installation SET closed_until = nexus.hour_of(now())")
     days_ago = hour_of(datetime.now(UTC)) - 3 * DAY
     for occurred in (days_ago, days_ago + 5 * HOUR, days_ago + 5 * HOUR, days_ago - 10_000 * DAY):
         execution(connection, days_ago, occurred=occurred)
@@ -77,8 +78,8 @@ def test_hours_that_are_behind_are_counted_until_they_are_made(nexus: Nexus, con
     assert "never made: 1 hour of hourly_signal_aggregates before NEXUS_PARTITIONS_START" in shown
     found = nexus("status", "--json").json["stale"]["hourly_signal_aggregates"]
     assert (found["partitions"], found["before_first"]) == (2, 1)
-    for asset in (SIGNALS, HOURLY_METRICS, METRICS):
-        replace_window(connection, asset, Window(days_ago, days_ago + DAY))
+    for table in TABLES:
+        replace_window(connection, table, Window(days_ago, days_ago + DAY))
     shown = nexus("status").out
     assert "stale:" not in shown
     assert "never made: 1 hour of hourly_signal_aggregates" in shown

@@ -1,4 +1,4 @@
-"""What tests of the analytics do again and again: executions as settling leaves them, and the truth of their hours."""
+"""Helpers of the analytics tests: executions as settling writes them, and the rows that their hours must have."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 from nexus_pipeline.analytics.hours import HOUR, Window
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, METRICS, SIGNALS
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TABLES, HourlyTable
+from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 
 ALL = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
-# Written apart from the product's SQL, and otherwise: by CASE, ordered arrays and time zones instead of filters, pairs
-# and bins. Whoever changes what an aggregate means changes both.
-_TRUTH = {
-    SIGNALS: """
+# Written independently of the product's SQL and in another way: by CASE, ordered arrays and time zones instead of
+# filters, pairs and bins. A change of what an aggregate means changes both.
+_EXPECTED = {
+    SIGNALS.name: """
         SELECT date_trunc('hour', CASE WHEN occurred_at IS NOT NULL THEN occurred_at WHEN enqueued_at IS NOT NULL
                    THEN enqueued_at ELSE created_at END AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS hour,
                CASE WHEN symbol IS NULL THEN '(none)' ELSE symbol END AS symbol,
@@ -51,7 +52,7 @@ _TRUTH = {
                sum(CASE WHEN status = 'completed' AND input_data ->> 'volume' IS NOT NULL
                         THEN (input_data ->> 'volume')::numeric ELSE 0 END)
           FROM workflow_executions WHERE status IN ('completed', 'error') GROUP BY 1, 2, 3""",
-    HOURLY_METRICS: """
+    HOURLY_METRICS.name: """
         SELECT date_trunc('hour', created_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', count(*),
                sum(CASE status WHEN 'completed' THEN 1 ELSE 0 END), sum(CASE status WHEN 'completed' THEN 0 ELSE 1 END),
                sum(CASE status WHEN 'retrying' THEN 1 ELSE 0 END), sum(CASE status WHEN 'error' THEN 1 ELSE 0 END),
@@ -66,7 +67,7 @@ _TRUTH = {
                        (1000 * extract(epoch FROM started_at - enqueued_at))::float8 AS wait
                   FROM workflow_executions WHERE status NOT IN ('pending', 'processing')) e
          GROUP BY 1""",
-    METRICS: """
+    METRICS.name: """
         SELECT id, 'queue_wait_ms', 1000 * extract(epoch FROM started_at - enqueued_at), 'ms', created_at
           FROM workflow_executions WHERE status NOT IN ('pending', 'processing') AND started_at > '-infinity'
            AND enqueued_at > '-infinity'
@@ -82,20 +83,20 @@ _TRUTH = {
         SELECT id, 'attempts', attempt, 'count', created_at
           FROM workflow_executions WHERE status NOT IN ('pending', 'processing') AND attempt > 0""",
 }
-_TOLD = {
-    SIGNALS: "SELECT * FROM hourly_signal_aggregates",
-    HOURLY_METRICS: """SELECT hour, total_executions, successful, failed, retried, dead_lettered, success_rate,
+_ACTUAL = {
+    SIGNALS.name: "SELECT * FROM hourly_signal_aggregates",
+    HOURLY_METRICS.name: """SELECT hour, total_executions, successful, failed, retried, dead_lettered, success_rate,
         throughput_per_s, round(avg_processing_ms::numeric, 6), p50_processing_ms, p95_processing_ms, p99_processing_ms,
         p50_wait_ms, p95_wait_ms, p99_wait_ms, oldest_wait_ms FROM hourly_workflow_metrics""",
-    METRICS: "SELECT execution_id, metric_type, metric_value, metric_unit, recorded_at FROM workflow_metrics",
+    METRICS.name: "SELECT execution_id, metric_type, metric_value, metric_unit, recorded_at FROM workflow_metrics",
 }
 
 
-def differences(connection: Connection, asset: str) -> list[tuple[Any, ...]]:
-    """Rows that only the truth has, or only the table; none where they are equal, row by row."""
-    truth, told = _TRUTH[asset], _TOLD[asset]
+def differences(connection: Connection, table: HourlyTable) -> list[tuple[Any, ...]]:
+    """Rows that are expected and missing, or in the table and not expected; none when they are equal, row by row."""
+    expected, actual = _EXPECTED[table.name], _ACTUAL[table.name]
     return connection.execute(
-        f"(({truth}) EXCEPT ALL ({told})) UNION ALL (({told}) EXCEPT ALL ({truth})) LIMIT 10"
+        f"(({expected}) EXCEPT ALL ({actual})) UNION ALL (({actual}) EXCEPT ALL ({expected})) LIMIT 10"
     ).fetchall()
 
 
@@ -111,7 +112,7 @@ def execution(
     attempt: int = 1,
     **request: object,
 ) -> str:
-    """An execution as settling leaves it; returns its id. Settled on the hour means in the middle of that hour."""
+    """Writes an execution as settling does; returns its id. A full hour as `created` means the middle of that hour."""
     if created.minute == 0:
         created += HOUR / 2
     message = {"rsi": rsi, **request, **({"occurred_at": occurred.isoformat()} if occurred else {})}
@@ -148,7 +149,7 @@ def hour(text: str) -> datetime:
 
 
 def window(text: str, hours: int = 1) -> Window:
-    """So many hours from `2026-03-01T10` on."""
+    """A number of hours from `2026-03-01T10`."""
     return Window(hour(text), hour(text) + hours * HOUR)
 
 
@@ -156,6 +157,12 @@ def stale(connection: Connection, asset: str) -> set[datetime]:
     """All partitions of the asset that have a mark."""
     rows = connection.execute("SELECT DISTINCT start FROM nexus.stale_marks WHERE asset = %s", (asset,)).fetchall()
     return {row[0] for row in rows}
+
+
+def rebuild_all(connection: Connection) -> None:
+    """Rebuilds every hour of every table."""
+    for table in TABLES:
+        replace_window(connection, table, ALL)
 
 
 def hours_from(texts: Iterable[str]) -> set[datetime]:

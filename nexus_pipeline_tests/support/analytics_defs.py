@@ -1,4 +1,4 @@
-"""The analytics with the assets that they stand on, and nothing else: what their tests load."""
+"""The definitions of the analytics tests: the analytics, the assets they depend on, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hours, windows, partitions, and in which runs stale hours are made up: what holds without a database."""
+"""Hours, windows, partitions, and the runs that rebuild stale hours: what holds without a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_pipeline.analytics.backfill import MOST_RUNS, parts_of
+from nexus_pipeline.analytics.backfill import MAX_RUNS, parts_of
 from nexus_pipeline.analytics.hours import (
     DAY,
     HOUR,
@@ -31,8 +31,8 @@ from nexus_pipeline.analytics.partitions import (
 )
 from nexus_pipeline.analytics.previews import markdown_table, numbers_of, preview_of
 from nexus_pipeline.analytics.report import HoursReport, ReportHour, sparkline
-from nexus_pipeline.analytics.stale import LONGEST_RANGE, MOST_RANGES, Range, ranges_to_make
-from nexus_pipeline.analytics.windows import SIGNALS
+from nexus_pipeline.analytics.stale import MAX_PARTITIONS_PER_RANGE, MAX_RANGES, Range, ranges_to_rebuild
+from nexus_pipeline.analytics.tables import SIGNALS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
@@ -41,16 +41,16 @@ NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("yesterday", "no ISO 8601 time"),
-        ("2026-02-30T00:00:00Z", "no ISO 8601 time"),
-        ("2027-02-29T00:00:00Z", "no ISO 8601 time"),
+        ("yesterday", "not an ISO 8601 time"),
+        ("2026-02-30T00:00:00Z", "not an ISO 8601 time"),
+        ("2027-02-29T00:00:00Z", "not an ISO 8601 time"),
         ("2026-01-31T09:00:00", "has no offset"),
         ("2026-01-31", "has no offset"),
-        ("2026-01-31T09:30:00Z", "no full hour in UTC"),
-        ("2026-01-31T09:00:00+05:30", "no full hour in UTC"),
+        ("2026-01-31T09:30:00Z", "not a full hour in UTC"),
+        ("2026-01-31T09:00:00+05:30", "not a full hour in UTC"),
     ],
 )
-def test_a_time_that_names_no_hour_is_refused_with_the_reason(text: str, why: str) -> None:
+def test_a_time_that_is_not_an_hour_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(WindowError, match=why) as caught:
         parse_hour(text, "--from")
     assert str(caught.value).startswith("--from: ")
@@ -81,9 +81,7 @@ def test_a_time_with_offset_is_its_hour_in_utc(text: str, hour: datetime) -> Non
         (START, hour_of(NOW) + 2 * HOUR, "after the open hour"),
     ],
 )
-def test_a_range_that_is_turned_round_or_reaches_outside_is_refused(
-    start: datetime, before: datetime, why: str
-) -> None:
+def test_a_range_that_is_reversed_or_reaches_outside_is_refused(start: datetime, before: datetime, why: str) -> None:
     with pytest.raises(WindowError, match=why):
         window_in_partitions(start, before, START, NOW)
 
@@ -96,7 +94,7 @@ def test_a_range_may_reach_from_the_first_hour_to_the_end_of_the_open_one() -> N
 def test_a_start_in_the_future_is_refused_by_name() -> None:
     future = datetime.now(UTC) + DAY
     for make in (hour_partitions, day_partitions, week_partitions):
-        with pytest.raises(WindowError, match=r"NEXUS_PARTITIONS_START: .* lies in the future"):
+        with pytest.raises(WindowError, match=r"NEXUS_PARTITIONS_START: .* is in the future"):
             make(future)
 
 
@@ -125,7 +123,7 @@ def test_a_key_and_its_hour_name_each_other() -> None:
     assert hour_of_key(hour_key(hour_of(NOW))) == hour_of(NOW)
     with pytest.raises(WindowError, match="no partition is named '2026-01-01 00:00'"):
         hour_of_key("2026-01-01 00:00")
-    with pytest.raises(WindowError, match="no full hour"):
+    with pytest.raises(WindowError, match="not a full hour"):
         window_of_tags(tags_of("2026-01-01-00:30", "2026-01-01-00:30"))
 
 
@@ -142,7 +140,7 @@ def test_the_tags_of_a_run_name_its_window() -> None:
 def test_a_backfill_of_any_length_is_at_most_60_runs_that_cover_each_hour_once(hours: int) -> None:
     window = Window(START, START + hours * HOUR)
     parts = list(parts_of(window))
-    assert len(parts) <= MOST_RUNS == 60
+    assert len(parts) <= MAX_RUNS == 60
     assert [hour for part in parts for hour in part.hours()] == list(window.hours())
 
 
@@ -159,7 +157,7 @@ def test_the_ranges_cover_every_stale_hour_newest_first_and_overlap_nowhere(
     first: set[int], second: set[int], most: int
 ) -> None:
     stale = {"a": {START + n * HOUR for n in first}, "b": {START + n * HOUR for n in second}}
-    ranges = ranges_to_make(stale, HOUR, most)
+    ranges = ranges_to_rebuild(stale, HOUR, most)
     assert len(ranges) <= most
     assert all(newer.first > older.last for newer, older in itertools.pairwise(ranges))
     for asset, hours in stale.items():
@@ -176,7 +174,7 @@ def test_the_ranges_cover_every_stale_hour_newest_first_and_overlap_nowhere(
 
 def test_ranges_are_joined_over_the_smallest_gap() -> None:
     hours = [START + n * HOUR for n in (0, 1, 3, 10, 30)]
-    assert [(r.first, r.last) for r in ranges_to_make({"a": hours}, HOUR, 3)] == [
+    assert [(r.first, r.last) for r in ranges_to_rebuild({"a": hours}, HOUR, 3)] == [
         (hours[4], hours[4]),
         (hours[3], hours[3]),
         (hours[0], hours[2]),
@@ -185,16 +183,16 @@ def test_ranges_are_joined_over_the_smallest_gap() -> None:
 
 def test_a_weekend_is_one_range_and_a_year_is_a_few_the_newest_first() -> None:
     weekend = [START + n * HOUR for n in range(60)]
-    assert ranges_to_make({"a": weekend}) == [Range(weekend[0], weekend[-1], frozenset("a"))]
-    year = ranges_to_make({"a": [START + n * HOUR for n in range(8760)]})
+    assert ranges_to_rebuild({"a": weekend}) == [Range(weekend[0], weekend[-1], frozenset("a"))]
+    year = ranges_to_rebuild({"a": [START + n * HOUR for n in range(8760)]})
     assert len(year) == 12
-    assert len(year) < MOST_RANGES
+    assert len(year) < MAX_RANGES
     assert year[0].last == START + 8759 * HOUR
-    assert max(round((r.last - r.first) / HOUR) + 1 for r in year) == LONGEST_RANGE
+    assert max(round((r.last - r.first) / HOUR) + 1 for r in year) == MAX_PARTITIONS_PER_RANGE
 
 
 def test_nothing_stale_is_no_range() -> None:
-    assert ranges_to_make({}) == ranges_to_make({"a": []}) == []
+    assert ranges_to_rebuild({}) == ranges_to_rebuild({"a": []}) == []
 
 
 def test_text_from_outside_cannot_break_a_markdown_table() -> None:

@@ -35,10 +35,7 @@ def test_every_setting_has_a_default() -> None:
     assert (settings.batch_size, settings.lease_seconds, settings.max_attempts) == (500, 30, 5)
     assert (settings.pool_size, settings.max_runs) == (5, 2)
     assert (settings.retry_base_seconds, settings.retry_max_seconds) == (1.0, 300.0)
-    start = settings.partitions_start
-    assert start.tzinfo is UTC
-    assert (start.minute, start.second, start.microsecond) == (0, 0, 0)
-    assert start < datetime.now(UTC)
+    assert settings.partitions_start is None
 
 
 @pytest.mark.parametrize(

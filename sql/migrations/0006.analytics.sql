@@ -1,10 +1,10 @@
 -- Hourly tables, and a record of which of their hours are stale.
 
 -- Decisions by event hour, symbol and strategy. Final executions only: completed and error. An hour without any has no
--- row. Every column but the key and the counts is null where no execution of the group has such a value.
+-- row. A column that is neither key nor count is null where no execution of the group has such a value.
 CREATE TABLE public.hourly_signal_aggregates (
     hour                timestamptz NOT NULL, -- UTC, start
-    symbol              text NOT NULL,        -- '(none)' for executions without
+    symbol              text NOT NULL,        -- '(none)' for executions without one
     strategy            text NOT NULL,        -- '(none)' for failures before a strategy was known
     executions          bigint NOT NULL,      -- completed + failed
     completed           bigint NOT NULL,
@@ -26,19 +26,19 @@ CREATE TABLE public.hourly_signal_aggregates (
     low_risk            bigint NOT NULL,
     medium_risk         bigint NOT NULL,
     high_risk           bigint NOT NULL,
-    first_price         numeric,              -- of the earliest event that names one; of equal times the lowest
-    last_price          numeric,              -- of the latest event that names one; of equal times the highest
-    volume              numeric NOT NULL,     -- of the requests that name one
+    first_price         numeric,              -- of the earliest decision that has one; of equal times the lowest
+    last_price          numeric,              -- of the latest decision that has one; of equal times the highest
+    volume              numeric NOT NULL,     -- of the decisions that have one
     PRIMARY KEY (hour, symbol, strategy)
 );
 
--- How the work went, by hour of processing. An hour without any has no row. Times in ms.
+-- Attempts by hour of processing: outcomes and times (ms). An hour without any has no row.
 CREATE TABLE public.hourly_workflow_metrics (
     hour               timestamptz PRIMARY KEY, -- UTC, start
     total_executions   bigint NOT NULL,  -- attempts: successful + failed
     successful         bigint NOT NULL,
     failed             bigint NOT NULL,  -- retried + dead_lettered
-    retried            bigint NOT NULL,  -- attempts that failed and were followed by another
+    retried            bigint NOT NULL,  -- failed attempts that were followed by another
     dead_lettered      bigint NOT NULL,
     success_rate       numeric NOT NULL, -- successful / total_executions, 0 to 1
     throughput_per_s   numeric NOT NULL, -- total_executions / 3600
@@ -65,10 +65,22 @@ CREATE TABLE public.workflow_metrics (
 CREATE INDEX workflow_metrics_recorded ON public.workflow_metrics (recorded_at);
 CREATE UNIQUE INDEX workflow_metrics_of_execution ON public.workflow_metrics (execution_id, metric_type);
 
--- Partitions that are behind: each statement that changes executions leaves a mark for every hour it touched, and whoever
--- makes the hour anew takes its marks first, then reads. What commits in between leaves its mark behind.
--- Marks are only appended, and counted once however many there are: a unique key would make every settling of the hour
--- wait for the one before it.
+-- The hourly tables, for the functions that mark stale hours (in nexus_pipeline/analytics/tables.py they have a record
+-- each): which hour of an execution a table goes by, that of its event_time or that of its created_at.
+CREATE TABLE nexus.hourly_tables (
+    name        text PRIMARY KEY,
+    basis       text NOT NULL CHECK (basis IN ('event', 'processing')),
+    hour_column text NOT NULL -- the column that says which hour a row belongs to
+);
+INSERT INTO nexus.hourly_tables (name, basis, hour_column) VALUES
+    ('hourly_signal_aggregates', 'event', 'hour'),
+    ('hourly_workflow_metrics', 'processing', 'hour'),
+    ('workflow_metrics', 'processing', 'recorded_at');
+
+-- Stale partitions: each statement that changes executions leaves a mark for every hour that it touched. A rebuild takes
+-- the marks of its hours first and reads the executions then: what commits in between leaves its mark.
+-- Marks are only appended, any number for an hour: with a unique key, settlements of the same hour would wait for each
+-- other.
 CREATE TABLE nexus.stale_marks (
     asset text NOT NULL,
     start timestamptz NOT NULL, -- of the partition: an hour, or a day for daily_signal_report
@@ -76,17 +88,19 @@ CREATE TABLE nexus.stale_marks (
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX stale_marks_partition ON nexus.stale_marks (asset, start);
 
--- Up to where closed hours were marked because they had closed; hours before the installation are nobody's to make up.
-CREATE TABLE nexus.followed_hours (
-    one   boolean PRIMARY KEY DEFAULT true CHECK (one),
-    since timestamptz NOT NULL,
-    until timestamptz NOT NULL
+-- Facts about this database, recorded when it was first migrated; one row.
+CREATE TABLE nexus.installation (
+    one              boolean PRIMARY KEY DEFAULT true CHECK (one),
+    partitions_start timestamptz NOT NULL, -- where the hours start, unless NEXUS_PARTITIONS_START is set
+    installed_hour   timestamptz NOT NULL, -- earlier hours and days are only rebuilt on demand, or when they change
+    closed_until     timestamptz NOT NULL  -- the closed hours before this have been marked
 );
-INSERT INTO nexus.followed_hours (since, until)
-SELECT hour, hour FROM date_bin('1 hour', now(), '1970-01-01 00:00:00+00') AS hour;
+INSERT INTO nexus.installation (partitions_start, installed_hour, closed_until)
+SELECT date_trunc('year', now(), 'UTC') - interval '8784 hours', hour, hour
+  FROM date_bin('1 hour', now(), '1970-01-01 00:00:00+00') AS hour;
 
--- The days whose report was made: it follows when an hour of its day changes.
+-- The days whose report was built: it is rebuilt when an hour of its day changes.
 CREATE TABLE nexus.daily_reports (
-    day     timestamptz PRIMARY KEY, -- UTC, start
-    made_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    day      timestamptz PRIMARY KEY, -- UTC, start
+    built_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

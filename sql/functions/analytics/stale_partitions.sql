@@ -1,5 +1,5 @@
 -- The stale partitions of an asset from `since` (inclusive) to `before` (exclusive), oldest first. Jumps from one to the
--- next by index, however many marks each has. (By number: a parameter `since` would be the column.)
+-- next by index, however many marks each has. The parameters are used by number because `since` is also a column.
 CREATE OR REPLACE FUNCTION nexus.stale_partitions(asset text, since timestamptz, before timestamptz) RETURNS SETOF timestamptz
 LANGUAGE sql STABLE AS $$
     WITH RECURSIVE found AS (

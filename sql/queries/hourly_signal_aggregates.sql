@@ -1,0 +1,119 @@
+-- The statements of the hourly table hourly_signal_aggregates. A window is [start, before): full hours in UTC.
+
+-- name: delete(start, before)!
+DELETE FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before;
+
+-- name: insert(start, before)!
+-- Final executions (completed or error) by event hour, symbol and strategy.
+INSERT INTO public.hourly_signal_aggregates (
+    hour, symbol, strategy, executions, completed, failed,
+    buy_signals, sell_signals, hold_signals, strong_buy_signals, strong_sell_signals,
+    avg_rsi, min_rsi, max_rsi, avg_confidence, min_confidence, max_confidence,
+    avg_strength, min_strength, max_strength, low_risk, medium_risk, high_risk, first_price, last_price, volume)
+SELECT d.hour, d.symbol, d.strategy,
+       count(*), count(*) FILTER (WHERE d.completed), count(*) FILTER (WHERE NOT d.completed),
+       count(*) FILTER (WHERE d.signal = 'BUY'), count(*) FILTER (WHERE d.signal = 'SELL'),
+       count(*) FILTER (WHERE d.signal = 'HOLD'), count(*) FILTER (WHERE d.enhanced = 'STRONG_BUY'),
+       count(*) FILTER (WHERE d.enhanced = 'STRONG_SELL'),
+       avg(d.rsi), min(d.rsi), max(d.rsi), avg(d.confidence), min(d.confidence), max(d.confidence),
+       avg(d.strength), min(d.strength), max(d.strength),
+       count(*) FILTER (WHERE d.risk = 'LOW'), count(*) FILTER (WHERE d.risk = 'MEDIUM'),
+       count(*) FILTER (WHERE d.risk = 'HIGH'),
+       -- Pairs of time and price: the first and the last in constant memory, however large the hour.
+       (min(d.priced_at))[2], (max(d.priced_at))[2],
+       coalesce(sum(d.volume), 0)
+  FROM (
+    SELECT nexus.hour_of(e.event_time) AS hour,
+           coalesce(e.symbol, '(none)') AS symbol,
+           -- A failure has no output: it counts for the strategy that its request names, if that can be a name.
+           coalesce(e.output_data ->> 'strategy',
+                    CASE WHEN jsonb_typeof(e.input_data -> 'strategy') = 'string'
+                          AND length(e.input_data ->> 'strategy') BETWEEN 1 AND 200
+                         THEN e.input_data ->> 'strategy' END,
+                    '(none)') AS strategy,
+           e.status = 'completed' AS completed,
+           e.output_data ->> 'signal' AS signal,
+           e.output_data ->> 'enhanced_signal' AS enhanced,
+           e.output_data ->> 'risk_level' AS risk,
+           nexus.json_number(e.output_data -> 'rsi') AS rsi,
+           nexus.json_number(e.output_data -> 'confidence') AS confidence,
+           nexus.json_number(e.output_data -> 'trade_strength') AS strength,
+           CASE WHEN jsonb_typeof(e.input_data -> 'price') = 'number' AND e.status = 'completed' THEN
+               ARRAY[extract(epoch FROM e.event_time),
+                     (e.input_data -> 'price')::numeric] END AS priced_at,
+           CASE WHEN e.status = 'completed' THEN nexus.json_number(e.input_data -> 'volume') END AS volume
+      FROM public.workflow_executions e
+     WHERE e.event_time >= :start
+       AND e.event_time < :before
+       AND e.status IN ('completed', 'error')
+    OFFSET 0 -- a fence: each value is read from its JSON once, not once for each aggregate that uses it
+  ) d
+ GROUP BY d.hour, d.symbol, d.strategy;
+
+-- name: summarize(start, before)
+-- Each hour's counts and figures for the plots, its five groups with most executions, and how many groups more.
+SELECT a.hour, count(*) AS rows, sum(a.executions) AS executions, sum(a.completed) AS completed, sum(a.failed) AS failed,
+       sum(a.buy_signals) AS buy_signals, sum(a.sell_signals) AS sell_signals, sum(a.hold_signals) AS hold_signals,
+       sum(a.strong_buy_signals) AS strong_buy_signals, sum(a.strong_sell_signals) AS strong_sell_signals,
+       sum(a.high_risk) AS high_risk,
+       round(sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0), 3)
+           AS avg_rsi,
+       round(sum(a.avg_confidence * a.completed)
+             / nullif(sum(a.completed) FILTER (WHERE a.avg_confidence IS NOT NULL), 0), 3) AS avg_confidence,
+       sum(a.volume) AS volume,
+       to_jsonb((array_agg(jsonb_build_array(a.symbol, a.strategy, a.executions, a.buy_signals, a.sell_signals,
+                                             a.hold_signals, a.failed, round(a.avg_rsi, 1), a.last_price)
+                           ORDER BY a.executions DESC, a.symbol, a.strategy))[1 : 5]) AS preview,
+       greatest(count(*) - 5, 0) AS more
+  FROM public.hourly_signal_aggregates a
+ WHERE a.hour >= :start AND a.hour < :before
+ GROUP BY a.hour;
+
+-- name: reconcile(start, before)^
+-- The counts of each hour and symbol against the executions, counted independently of `insert` and in one snapshot: an
+-- hour that an execution has changed since it was built has a mark in the same snapshot, and is stale instead of wrong.
+WITH stale AS (
+    SELECT DISTINCT m.start FROM nexus.stale_marks m
+     WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before
+), finals AS (
+    SELECT date_trunc('hour', e.event_time, 'UTC') AS hour,
+           CASE WHEN e.symbol IS NULL THEN '(none)' ELSE e.symbol END AS symbol,
+           e.status, e.output_data
+      FROM public.workflow_executions e
+     WHERE e.event_time >= :start
+       AND e.event_time < :before
+       AND e.status = ANY ('{completed,error}')
+), expected AS (
+    SELECT f.hour, f.symbol, count(*) AS executions,
+           sum((f.status = 'completed')::int) AS completed,
+           sum((f.output_data ->> 'signal' = 'BUY')::int) AS buy,
+           sum((f.output_data ->> 'signal' = 'SELL')::int) AS sell,
+           sum((f.output_data ->> 'signal' = 'HOLD')::int) AS hold
+      FROM finals f
+     WHERE NOT EXISTS (SELECT FROM stale s WHERE s.start = f.hour)
+     GROUP BY f.hour, f.symbol
+), actual AS (
+    SELECT a.hour, a.symbol, sum(a.executions) AS executions, sum(a.completed) AS completed,
+           sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell, sum(a.hold_signals) AS hold
+      FROM public.hourly_signal_aggregates a
+     WHERE a.hour >= :start AND a.hour < :before
+       AND NOT EXISTS (SELECT FROM stale s WHERE s.start = a.hour)
+     GROUP BY a.hour, a.symbol
+), compared AS (
+    SELECT coalesce(x.hour, a.hour) AS hour, coalesce(x.symbol, a.symbol) AS part,
+           x.executions AS expected, a.executions AS actual,
+           (x.executions, x.completed, coalesce(x.buy, 0), coalesce(x.sell, 0), coalesce(x.hold, 0))
+               IS DISTINCT FROM (a.executions, a.completed, a.buy, a.sell, a.hold) AS differs
+      FROM expected x FULL JOIN actual a ON a.hour = x.hour AND a.symbol = x.symbol
+)
+SELECT count(*) AS groups, coalesce(sum(c.expected), 0)::bigint AS expected, coalesce(sum(c.actual), 0)::bigint AS actual,
+       count(*) FILTER (WHERE c.differs) AS different, (SELECT count(*) FROM stale) AS stale_hours,
+       to_jsonb((array_agg(jsonb_build_array(c.hour, c.part, c.expected, c.actual) ORDER BY c.hour, c.part)
+                     FILTER (WHERE c.differs))[1 : 10]) AS examples
+  FROM compared c;
+
+-- name: count_duplicates(start, before)$
+-- Keys that the table has more than once: its primary key is broken or missing.
+SELECT count(*) FROM (
+    SELECT FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before
+     GROUP BY a.hour, a.symbol, a.strategy HAVING count(*) > 1) d;
