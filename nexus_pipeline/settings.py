@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     keep_runs_hours: Annotated[int, Field(ge=1, le=8_760)] = 24
     """Time after which ended processing runs are deleted from Dagster's storage."""
     partitions_start: datetime | None = None
-    """First hourly partition, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z. Not set: recorded in the database when
-    it is first migrated, 366 days before the first day of that year."""
+    """First hourly partition, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z. Not set: recorded in the database
+    when it is first migrated, as 366 days before the first day of that year."""
 
     @field_validator("partitions_start")
     @classmethod

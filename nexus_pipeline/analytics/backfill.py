@@ -56,7 +56,7 @@ def window_of_arguments(settings: Settings, start: str, end: str) -> Window:
 
     Raises:
         WindowError: they cannot be used; the text says why in one line.
-        DatabaseError: the database cannot be used.
+        UnavailableError: the database cannot be used.
     """
     window = Window(parse_hour(start, "--from"), parse_hour(end, "--to"))
     ready_database(settings)

@@ -285,13 +285,15 @@ def test_the_summary_of_an_hour_adds_its_rows_up(connection: Connection) -> None
     assert summarize(connection, SIGNALS, window("2026-03-02T10")) == {}
 
 
-def test_the_migration_goes_back_and_forth_and_marks_what_was_there(conninfo: str) -> None:
-    from nexus_pipeline.database.migrations import migrate, rollback
+def test_the_hours_of_all_executions_are_stale_after_the_migration_was_rolled_back(conninfo: str) -> None:
+    from nexus_pipeline.database.migrations import migrate, migration_names, rollback
 
+    names = migration_names()
+    analytics = next(place for place, name in enumerate(names) if name.endswith(".analytics"))
     with psycopg.connect(conninfo, autocommit=True) as own:
         execution(own, hour("2026-03-01T10"), occurred=hour("2026-02-01T10"))
         replace_window(own, METRICS, ALL)
-        assert rollback(conninfo, "0006.ledger") == ["0007.analytics"]
-        assert migrate(conninfo) == ["0007.analytics"]
+        assert rollback(conninfo, names[analytics - 1]) == names[analytics:][::-1]
+        assert migrate(conninfo).migrations == names[analytics:]
         assert stale(own, SIGNALS.name) == {hour("2026-02-01T10")}
         assert stale(own, METRICS.name) == stale(own, HOURLY_METRICS.name) == {hour("2026-03-01T10")}

@@ -87,6 +87,16 @@ CREATE TABLE nexus.stale_marks (
     since timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX stale_marks_partition ON nexus.stale_marks (asset, start);
+-- The hours of executions from before this migration: there are some if it was rolled back.
+INSERT INTO nexus.stale_marks (asset, start)
+SELECT t.name, h.hour
+  FROM (SELECT DISTINCT 'event' AS basis, date_bin('1 hour', e.event_time, '1970-01-01 00:00:00+00') AS hour
+          FROM public.workflow_executions e
+         UNION ALL
+        SELECT DISTINCT 'processing', date_bin('1 hour', e.created_at, '1970-01-01 00:00:00+00')
+          FROM public.workflow_executions e) h
+  JOIN nexus.hourly_tables t ON t.basis = h.basis
+ WHERE h.hour IS NOT NULL;
 
 -- Facts about this database, recorded when it was first migrated; one row.
 CREATE TABLE nexus.installation (
