@@ -12,7 +12,7 @@ from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, Postgr
 
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.partitions import hour_key, tags_of
-from nexus_pipeline.analytics.windows import HOURLY_METRICS, SIGNALS
+from nexus_pipeline.analytics.tables import HOURLY_METRICS, SIGNALS
 from nexus_pipeline.dagster_instance import contract
 from nexus_pipeline.dagster_instance.contract import CONTRACT, Feature, Name, usable
 from nexus_pipeline.database.connection import Connection
@@ -59,11 +59,11 @@ def test_without_our_storage_the_workflow_and_a_range_of_hours_work_and_one_line
     counts = {
         str(event.materialization.partition): event.materialization.metadata["executions"].value
         for event in result.get_asset_materialization_events()
-        if event.asset_key == dg.AssetKey(SIGNALS)
+        if event.asset_key == dg.AssetKey(SIGNALS.name)
     }
     assert len(counts) == round((last - first) / HOUR) + 1
     assert [counts[hour_key(NOON + number * HOUR)] for number in range(-1, 7)] == [0, 1, 1, 1, 1, 1, 1, 0]
-    assert instance.get_materialized_partitions(dg.AssetKey(HOURLY_METRICS)) == set(counts)
+    assert instance.get_materialized_partitions(dg.AssetKey(HOURLY_METRICS.name)) == set(counts)
 
     logged = [*stock.get_records("setup"), *stock.get_records("call")]
     lines = [record.getMessage() for record in logged if record.name == contract.__name__]
@@ -80,7 +80,7 @@ def test_without_our_storage_checks_are_recorded_and_the_tables_are_right(
     assert defs.resolve_job_def("hourly_aggregates_job").execute_in_process(instance=instance, tags=tags).success
     assert differences(connection, SIGNALS) == []
     record = instance.get_latest_asset_check_evaluation_record(
-        dg.AssetCheckKey(dg.AssetKey(SIGNALS), f"{SIGNALS}_reconcile")
+        dg.AssetCheckKey(dg.AssetKey(SIGNALS.name), f"{SIGNALS.name}_reconcile")
     )
     assert record is not None
     assert record.status.value == "SUCCEEDED"
