@@ -48,16 +48,15 @@ def test_a_process_with_many_threads_and_instances_has_five_connections_at_most(
 ) -> None:
     # What Dagster's web server and code server do: the one asks for pools of its own, the other makes instances.
     instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
+    open_now: set[object] = set()
     most = [0]
-    over = threading.Event()
 
-    def watch() -> None:
-        with psycopg.connect(dagster_database, autocommit=True) as own:
-            before = sessions(own)
-            while not over.wait(0.02):
-                now = sessions(own)
-                most[0] = max(most[0], len(before & now))
-                before = now
+    def opened(connection: object, _record: object) -> None:
+        open_now.add(connection)
+        most[0] = max(most[0], len(open_now))
+
+    def closed(connection: object, _record: object) -> None:
+        open_now.discard(connection)
 
     def work(_: int) -> None:
         with dg.DagsterInstance.from_ref(instance.get_ref()) as another:
@@ -66,12 +65,15 @@ def test_a_process_with_many_threads_and_instances_has_five_connections_at_most(
                 each.all_instigator_state()
                 each.get_latest_materialization_event(dg.AssetKey("workflow_executions"))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with ThreadPoolExecutor(20) as threads:
-        list(threads.map(work, range(60)))
-    over.set()
-    watcher.join()
+    # Of all pools of this process: the server would show a session that was closed for a moment longer.
+    sqlalchemy.event.listen(sqlalchemy.Pool, "connect", opened)
+    sqlalchemy.event.listen(sqlalchemy.Pool, "close", closed)
+    try:
+        with ThreadPoolExecutor(20) as threads:
+            list(threads.map(work, range(60)))
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Pool, "connect", opened)
+        sqlalchemy.event.remove(sqlalchemy.Pool, "close", closed)
     assert 1 <= most[0] <= 5
     # Afterwards one is kept.
     with psycopg.connect(dagster_database, autocommit=True) as own:
@@ -124,7 +126,7 @@ def test_a_server_that_was_never_there_is_said_at_once_in_one_line(monkeypatch: 
         NexusStorage()
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # and not after the ten seconds that it waits for one that it knew
 
 
 def test_a_missing_database_is_made_beside_that_of_the_messages(server_url: str, conninfo: str) -> None:
