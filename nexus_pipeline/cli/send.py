@@ -1,30 +1,25 @@
-"""`nexus send`: requests by hand into a queue, checked before anything is sent."""
+"""`nexus send`: send requests by hand, checked before anything is sent."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_pipeline.cli.output import (
-    console,
-    counted,
-    database,
-    note,
-    safe,
-    say,
-    say_json,
-)
+from nexus_pipeline.cli.output import console, counted, database, note, safe, say, say_json
 from nexus_pipeline.cli.root import app
-from nexus_pipeline.errors import ConflictError, FailedError, InterruptError, NotFoundError, UserError
+from nexus_pipeline.errors import InterruptError, UserError
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
@@ -32,13 +27,12 @@ if TYPE_CHECKING:
 _YEAR_SECONDS = 31_536_000
 _MAX_REPEATS = 100_000_000
 _PROGRESS_AFTER_SECONDS = 0.7
-# Checking a line takes some 20 microseconds: no bar needs to move more often than this many of them.
-_LINES_A_STEP = 500
+_SPOOL_IN_MEMORY_BYTES = 8 << 20
 
 
 @dataclass
 class _Total:
-    """What a send came to so far."""
+    """The outcome of all batches so far."""
 
     queue: str
     sent: int = 0
@@ -56,29 +50,33 @@ class _Total:
 )
 def send(
     stdin: Annotated[
-        str | None, typer.Argument(metavar="-", help="Read JSON lines from standard input.", show_default=False)
+        str | None, typer.Argument(metavar="-", help="Send JSON lines from standard input.", show_default=False)
     ] = None,
     rsi: Annotated[str | None, typer.Option(metavar="NUMBER", help="Relative strength index, 0 to 100.")] = None,
     price: Annotated[str | None, typer.Option(metavar="NUMBER", help="Price, 0 or more.")] = None,
     volume: Annotated[str | None, typer.Option(metavar="NUMBER", help="Volume, 0 or more.")] = None,
-    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="What is traded, as in EURUSD.")] = None,
-    trend: Annotated[str | None, typer.Option(metavar="TEXT", help="Market trend: bullish, bearish, other.")] = None,
+    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="Instrument, as in EURUSD.")] = None,
+    trend: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Trend of the market: bullish, bearish or other.")
+    ] = None,
     occurred_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When it happened, as in 2026-01-31T09:00:00Z.")
+        str | None, typer.Option(metavar="TIME", help="Time of the event, as in 2026-01-31T09:00:00Z.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(metavar="NAME", help="Who decides; unset: enhanced_rsi.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Strategy that decides; unset: enhanced_rsi.")
+    ] = None,
     event_id: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Names the event: it is queued once, however often sent.")
+        str | None, typer.Option(metavar="TEXT", help="Identify the event: it is queued once, however often sent.")
     ] = None,
-    source: Annotated[str | None, typer.Option(metavar="TEXT", help="Where the request comes from.")] = None,
+    source: Annotated[str | None, typer.Option(metavar="TEXT", help="Origin of the request.")] = None,
     json_request: Annotated[
-        str | None, typer.Option(metavar="JSON", help="One request as JSON, in place of the options above.")
+        str | None, typer.Option(metavar="JSON", help="Send one request as JSON instead of the options above.")
     ] = None,
-    file: Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="File of JSON lines.")] = None,
+    file: Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="Send a file of JSON lines.")] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=_MAX_REPEATS, help="Send the request N times.")] = 1,
     queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to send to.")] = "workflow_main_queue",
-    delay: Annotated[int, typer.Option(min=0, max=_YEAR_SECONDS, metavar="SECONDS", help="Hold back so long.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Skip the checks, to try the dead letters.")] = False,
+    delay: Annotated[int, typer.Option(min=0, max=_YEAR_SECONDS, metavar="SECONDS", help="Deliver after SECONDS.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Send what the rules refuse, and to any queue.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send one request, a file of JSON lines, or standard input (-).
@@ -96,18 +94,12 @@ def send(
     by_options = trend is not None or any(value is not None for value in fields.values())
     path = _one_way(stdin, file, json_request, by_options)
     if path is None:
-        text = _accepted(json_request if json_request is not None else manual.request_text(fields, trend), force)
-        if count > 1 and _names_event(text):
-            raise UserError("--count: a request with an event_id is queued once, however often it is sent")
-        total = _send(queue, manual.batches(text for _ in range(count)), count, delay, force)
+        request = manual.request_of_words(fields, trend) if json_request is None else json_request
+        total = _send_one(request, count, queue, delay, force)
+    elif count > 1:
+        raise UserError("--count repeats one request, not a file")
     else:
-        if count > 1:
-            raise UserError("--count repeats one request, not a file")
-        spooled = _spooled(path, force)
-        try:
-            total = _send(queue, manual.batches(spooled), len(spooled), delay, force)
-        finally:
-            spooled.close()
+        total = _send_file(path, queue, delay, force)
     if as_json:
         say_json(total)
     else:
@@ -135,43 +127,47 @@ def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_o
     return stdin or file
 
 
-def _accepted(text: str, force: bool) -> str:
-    from nexus_pipeline.ingress.manual import MAX_LINE_BYTES, accept
-    from nexus_pipeline.signals.request import InvalidRequest
+def _send_one(request: str | dict[str, object], count: int, queue: str, delay: int, force: bool) -> _Total:
+    from nexus_pipeline.ingress.manual import batches
+    from nexus_pipeline.ingress.sender import check
+    from nexus_pipeline.queues.sending import RejectedRequests, require_queue
 
-    try:
-        if len(text) > MAX_LINE_BYTES:
-            raise UserError(f"message: is longer than {MAX_LINE_BYTES} bytes; nothing was sent")
-        return accept(text, force=force)
-    except InvalidRequest as error:
-        raise UserError(f"{safe(error)}; nothing was sent") from None
+    if count > 1 and _names_event(request):
+        raise UserError("--count: a request with an event_id is queued once, however often it is sent")
+    with database() as connection:
+        require_queue(connection, queue, served=not force)
+        try:
+            texts = check(connection, [request], validate=not force)
+        except RejectedRequests as error:
+            raise UserError(f"{error.faults[0]}; nothing was sent") from None
+        return _send(connection, batches(chain.from_iterable(repeat(texts, count))), count, queue, delay)
 
 
-def _names_event(text: str) -> bool:
-    from nexus_pipeline.signals.request import parse
-
-    request = parse(text)
+def _names_event(request: str | dict[str, object]) -> bool:
+    if isinstance(request, str):
+        try:
+            request = json.loads(request)
+        except (ValueError, RecursionError):  # the check says what is wrong with it
+            return False
     return isinstance(request, dict) and request.get("event_id") is not None
 
 
-def _spooled(path: str, force: bool) -> Any:
-    """All requests of a file, checked; says which lines are refused."""
-    from nexus_pipeline.ingress.manual import RefusedLines, spool
+def _send_file(path: str, queue: str, delay: int, force: bool) -> _Total:
+    """Check all requests of a file, and only then send the first."""
+    from nexus_pipeline.ingress.manual import RefusedLines, batches, spool
+    from nexus_pipeline.queues.sending import require_queue
 
-    try:
-        with _opened(path) as stream, _progress("checking", None) as advance:
-            return spool(stream, force=force, on_line=lambda number: _step(number, advance))
-    except RefusedLines as error:
-        for refusal in error.refusals:
-            note(safe(refusal))
-        lines = counted(len(error.refusals), "line")
-        ending = "" if error.read_to_the_end else " and the rest was not read"
-        raise UserError(f"{lines} refused{ending}; nothing was sent") from None
-
-
-def _step(number: int, advance: Callable[[int], None]) -> None:
-    if number % _LINES_A_STEP == 0:
-        advance(_LINES_A_STEP)
+    with _opened(path) as stream, database() as connection, SpooledTemporaryFile(_SPOOL_IN_MEMORY_BYTES) as spooled:
+        require_queue(connection, queue, served=not force)
+        try:
+            with _progress("checking", None) as advance:
+                count = spool(connection, stream, spooled, validate=not force, advance=advance)
+        except RefusedLines as error:
+            for fault in error.faults:
+                note(safe(f"line {fault.position}: {fault}"))
+            raise
+        spooled.seek(0)
+        return _send(connection, batches(line.decode() for line in spooled), count, queue, delay)
 
 
 @contextmanager
@@ -182,58 +178,39 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         yield sys.stdin.buffer
         return
     try:
-        with Path(path).open("rb") as stream:
-            stream.peek(1)  # a folder can be opened, but not read
-            yield stream
+        stream = Path(path).open("rb")  # noqa: SIM115 - closed below; errors of reading are not the user's
     except OSError as error:
         raise UserError(f"{safe(path, 200)}: {error.strerror}") from None
+    with stream:
+        yield stream
 
 
-def _send(queue: str, batches: Iterable[list[str]], requests: int, delay: int, force: bool) -> _Total:
-    """Sends batch by batch. Ctrl-C lets the batch that is under way end, so that the count is exact."""
+def _send(connection: Connection, batches: Iterable[list[str]], requests: int, queue: str, delay: int) -> _Total:
+    """Send batches of checked requests. Ctrl-C lets the batch that is under way end, so that the count is exact."""
     import psycopg
 
+    from nexus_pipeline.database.connection import as_nexus_error
     from nexus_pipeline.queues.sending import enqueue
 
     total = _Total(queue)
-    with database() as connection:
-        _refuse_strange_queue(connection, queue, force)
-        with _asked_to_stop() as asked, _progress("sending", requests) as advance:
-            for batch in batches:
-                if asked():
-                    raise InterruptError(f"interrupted: {_handled(total, requests)}")
-                try:
-                    result = enqueue(connection, queue, batch, delay)
-                except psycopg.DataError as error:
-                    said = safe(str(error).splitlines()[0], 500)
-                    raise UserError(f"PostgreSQL cannot store this: {said}; {_handled(total, requests)}") from None
-                except psycopg.OperationalError:
-                    raise FailedError(
-                        f"the connection to PostgreSQL was lost: {_handled(total, requests)},"
-                        f" and of the {len(batch):,} after them none or all"
-                    ) from None
-                except KeyboardInterrupt:
-                    raise InterruptError(
-                        f"interrupted: {_handled(total, requests)}, and of the {len(batch):,} after them none or all"
-                    ) from None
-                total.sent += result.sent
-                total.duplicates += result.duplicates
-                total.first_msg_id = result.first_msg_id if total.first_msg_id is None else total.first_msg_id
-                total.last_msg_id = result.last_msg_id or total.last_msg_id
-                advance(len(batch))
+    with _stop_on_ctrl_c() as stop_requested, _progress("sending", requests) as advance:
+        for batch in batches:
+            if stop_requested():
+                raise InterruptError(f"interrupted: {_handled(total, requests)}")
+            try:
+                result = enqueue(connection, queue, batch, delay)
+            except (psycopg.Error, KeyboardInterrupt) as error:
+                known = InterruptError("interrupted") if isinstance(error, KeyboardInterrupt) else as_nexus_error(error)
+                if known is None:
+                    raise
+                unknown = f"and of the {len(batch):,} after them none or all"
+                raise type(known)(f"{known}: {_handled(total, requests)}, {unknown}") from None
+            total.sent += result.sent
+            total.duplicates += result.duplicates
+            total.first_msg_id = result.first_msg_id if total.first_msg_id is None else total.first_msg_id
+            total.last_msg_id = result.last_msg_id or total.last_msg_id
+            advance(len(batch))
     return total
-
-
-def _refuse_strange_queue(connection: Connection, queue: str, force: bool) -> None:
-    row = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL, EXISTS (SELECT FROM nexus.queues WHERE queue_name = %s)",
-        (f"pgmq.q_{queue}", queue),
-    ).fetchone()
-    there, served = row if row is not None else (False, False)
-    if not there:
-        raise NotFoundError(f"there is no queue {queue}")
-    if not served and not force:
-        raise ConflictError(f"the queue {queue} takes no signal requests (--force sends all the same)")
 
 
 def _handled(total: _Total, requests: int) -> str:
@@ -252,8 +229,8 @@ def _sentence(total: _Total) -> str:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a question that can be asked between batches; the second interrupts at once."""
+def _stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Make the first Ctrl-C a request to stop, to be read between batches; the second interrupts at once."""
     asked = threading.Event()
 
     def handler(_number: int, _frame: object) -> None:
@@ -273,7 +250,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, on a terminal and once it takes a while; yields what moves it on."""
+    """A bar on stderr, on a terminal and once it takes a while; yields the function that advances it."""
     began = monotonic()
     bar: Any = None
     done = 0

@@ -23,13 +23,12 @@ from nexus_pipeline.demo.candles import CandleRequests, eurusd_hourly, requests,
 from nexus_pipeline.demo.figures import SOURCE, figures, weeks
 from nexus_pipeline.demo.report import render
 from nexus_pipeline.errors import FailedError
+from nexus_pipeline.ingress.sender import send
 from nexus_pipeline.local import up
 from nexus_pipeline.local.processes import environment
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
-from nexus_pipeline.queues.sending import enqueue
 from nexus_pipeline.settings import Settings
-from nexus_pipeline.signals.request import dumps
 
 _SYMBOL = "EURUSD"
 _BATCH_SIZE = 1_000
@@ -69,11 +68,10 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
 def _send(connection: Connection, made: CandleRequests, console: Console) -> tuple[int, int]:
     """Sends the requests in batches; returns how many were sent now and how many before."""
     sent = duplicates = 0
-    texts = [dumps(request) for request in made]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("sending", total=len(texts))
-        for start in range(0, len(texts), _BATCH_SIZE):
-            part = enqueue(connection, MAIN_QUEUE, texts[start : start + _BATCH_SIZE])
+        task = progress.add_task("sending", total=len(made))
+        for start in range(0, len(made), _BATCH_SIZE):
+            part = send(connection, made.requests[start : start + _BATCH_SIZE])
             sent += part.sent
             duplicates += part.duplicates
             progress.advance(task, part.sent + part.duplicates)

@@ -1,175 +1,117 @@
-"""Signal requests by hand: from options, from JSON lines; checked one and all before any of them is sent."""
+"""Signal requests by hand: one from options, many from JSON lines."""
 
 from __future__ import annotations
 
-import json
-import re
-import tempfile
+import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import IO, Final
+from decimal import Decimal, InvalidOperation
+from typing import IO, Final, TypeVar
 
+from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.errors import UserError
-from nexus_pipeline.signals.request import Invalid, InvalidRequest, dumps, parse, parse_and_check
+from nexus_pipeline.ingress import sender
+from nexus_pipeline.queues.sending import Fault, RejectedRequests
+from nexus_pipeline.signals.request import MAX_BYTES
 
-MAX_LINE_BYTES: Final = 4 << 20
-"""Longest line that is read at all; a good request is far shorter, one that is forced may not be."""
 MAX_REFUSALS: Final = 10
-"""Faulty lines after which reading ends."""
+"""Refused lines after which reading ends."""
 BATCH: Final = 1_000
-"""Requests sent in one statement."""
+"""Requests in one statement, at most."""
 _BATCH_BYTES: Final = 8 << 20
-_SPOOL_IN_MEMORY_BYTES: Final = 8 << 20
 _CHUNK_BYTES: Final = 1 << 16
+_NUMBERS: Final = ("rsi", "price", "volume")
 
-_NUMBER: Final = re.compile(r"\s*\+?(-?)0*([0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*", re.ASCII)
-_NOT_FINITE: Final = {"nan": "NaN", "inf": "Infinity", "infinity": "Infinity"}
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A line that is no request that may be sent; lines count from 1."""
-
-    line: int
-    invalid: Invalid
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.invalid}"
+Sized = TypeVar("Sized", str, bytes)
 
 
 class RefusedLines(UserError):
-    """Lines were refused: the first ones, at most `MAX_REFUSALS`, after which reading ended."""
+    """Lines of a file are refused, and nothing was sent."""
 
-    def __init__(self, refusals: list[Refusal], *, read_to_the_end: bool) -> None:
-        super().__init__("; ".join(map(str, refusals)))
-        self.refusals: Final = refusals
-        self.read_to_the_end: Final = read_to_the_end
-
-
-class Spool:
-    """Requests that passed the check, as texts in their order; kept in memory, and on disk when they are many."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115 - close() does
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[str]:
-        self._file.seek(0)
-        for line in self._file:
-            yield line[:-1].decode()
-
-    def add(self, text: str) -> None:
-        """Keeps one request, which is one line."""
-        self._file.write(text.encode() + b"\n")
-        self._count += 1
-
-    def close(self) -> None:
-        """Lets go of the texts."""
-        self._file.close()
+    def __init__(self, faults: list[Fault], *, read_to_the_end: bool) -> None:
+        lines = "1 line" if len(faults) == 1 else f"{len(faults)} lines"
+        super().__init__(f"{lines} refused{'' if read_to_the_end else ' and the rest was not read'}; nothing was sent")
+        self.faults: Final = faults
+        """The first ones, at most `MAX_REFUSALS`; their positions are the numbers of the lines, from 1."""
 
 
-def request_text(fields: Mapping[str, str | None], trend: str | None = None) -> str:
-    """The JSON text of one request whose fields came as words; None is a field that was not given.
+def request_of_words(fields: Mapping[str, str | None], trend: str | None = None) -> dict[str, object]:
+    """A request whose fields came as words; None is a field that was not given.
 
-    `rsi`, `price` and `volume` become numbers where they read as such, with every digit (`.5` and `+5` too, which
-    JSON does not know); where they do not, they stay texts, for the check to refuse.
+    `rsi`, `price` and `volume` become numbers where they read as such, with every digit; where they do not, they stay
+    texts, for the rules to refuse.
     """
-    parts = [
-        f"{json.dumps(name)}: {_number(value) if name in {'rsi', 'price', 'volume'} else json.dumps(value)}"
-        for name, value in fields.items()
-        if value is not None
-    ]
-    if trend is not None:
-        parts.append(f'"market_context": {{"trend": {json.dumps(trend)}}}')
-    return "{" + ", ".join(parts) + "}"
+    request: dict[str, object] = {
+        name: _number(word) if name in _NUMBERS else word for name, word in fields.items() if word is not None
+    }
+    return request if trend is None else {**request, "market_context": {"trend": trend}}
 
 
-def accept(text: str, *, force: bool = False) -> str:
-    """The text to send for a request: checked, or with `force` only made sure that PostgreSQL can store it.
+def spool(
+    connection: Connection,
+    stream: IO[bytes],
+    into: IO[bytes],
+    *,
+    validate: bool = True,
+    advance: Callable[[int], None] = lambda lines: None,
+) -> int:
+    """Check the requests of a stream of JSON lines (UTF-8), and write them to `into`, one a line; returns how many.
 
-    Raises:
-        InvalidRequest: it is refused; names the field and the reason.
-    """
-    return dumps(parse(text) if force else parse_and_check(text))
-
-
-def spool(stream: IO[bytes], *, force: bool = False, on_line: Callable[[int], None] | None = None) -> Spool:
-    """All requests of a stream of JSON lines (UTF-8), each of them checked. Empty lines are passed over.
-
-    `on_line` is called with the number of each line.
+    Empty lines are skipped. `advance` is called with the number of lines checked since its last call.
 
     Raises:
         RefusedLines: at least one line is refused.
     """
-    accepted = Spool()
-    refusals: list[Refusal] = []
-    try:
-        for number, line in _lines(stream):
-            if on_line is not None:
-                on_line(number)
-            try:
-                if line is None:
-                    raise InvalidRequest(Invalid("message", f"is a line of more than {MAX_LINE_BYTES} bytes"))
-                text = _decoded(line, first=number == 1)
-                if text:
-                    accepted.add(accept(text, force=force))
-            except InvalidRequest as error:
-                refusals.append(Refusal(number, error.invalid))
-                if len(refusals) == MAX_REFUSALS:
-                    raise RefusedLines(refusals, read_to_the_end=False) from None
-        if refusals:
-            raise RefusedLines(refusals, read_to_the_end=True)
-    except BaseException:
-        accepted.close()
-        raise
-    return accepted
+    count = read = 0
+    faults: list[Fault] = []
+    for batch in batches(_lines(stream)):
+        numbers = [number for number, line in enumerate(batch, read + 1) if line]
+        read += len(batch)
+        try:
+            texts = sender.check(connection, [line for line in batch if line], validate=validate)
+            into.writelines(text.encode() + b"\n" for text in texts)
+            count += len(texts)
+        except RejectedRequests as error:
+            faults += [Fault(numbers[fault.position - 1], fault.field, fault.reason) for fault in error.faults]
+            if len(faults) >= MAX_REFUSALS:
+                raise RefusedLines(faults[:MAX_REFUSALS], read_to_the_end=False) from None
+        advance(len(batch))
+    if faults:
+        raise RefusedLines(faults, read_to_the_end=True)
+    return count
 
 
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in lists of at most `BATCH`, fewer where they are long."""
-    batch: list[str] = []
+def batches(requests: Iterable[Sized]) -> Iterator[list[Sized]]:
+    """The requests in lists of at most `BATCH`, fewer where they are long."""
+    batch: list[Sized] = []
     size = 0
-    for text in texts:
-        if batch and (len(batch) == BATCH or size + len(text) > _BATCH_BYTES):
+    for request in requests:
+        if batch and (len(batch) == BATCH or size + len(request) > _BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(text)
-        size += len(text)
+        batch.append(request)
+        size += len(request)
     if batch:
         yield batch
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Lines with their numbers; None for one that is too long, of which only a piece is held at a time."""
-    number = 0
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) <= MAX_LINE_BYTES or line.endswith(b"\n"):
-            yield number, line
-            continue
-        while (rest := stream.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
-            pass
-        yield number, None
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines without the white space around them. Of one that is too long, only enough to be refused for it."""
+    mark = codecs.BOM_UTF8
+    while line := stream.readline(MAX_BYTES + 1):
+        if line.endswith(b"\n") or len(line) <= MAX_BYTES:
+            yield line.removeprefix(mark).strip(b" \t\r\n")
+        else:
+            while (rest := stream.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            yield line
+        mark = b""
 
 
-def _decoded(line: bytes, *, first: bool) -> str:
+def _number(word: str) -> Decimal | str:
+    """The number that a word reads as (`.5` and `+5` too, which JSON does not know), or the word."""
     try:
-        return line.decode("utf-8-sig" if first else "utf-8").strip(" \t\r\n")
-    except UnicodeDecodeError:
-        raise InvalidRequest(Invalid("message", "is not UTF-8")) from None
-
-
-def _number(text: str) -> str:
-    """The JSON of a word that is to be a number: a number as JSON writes it, or a text."""
-    bare = text.strip().lower()
-    name = _NOT_FINITE.get(bare.lstrip("+-"))
-    if name is not None:
-        return f"-{name}" if bare.startswith("-") and name != "NaN" else name
-    match = _NUMBER.fullmatch(text)
-    if match is None or not any(char.isdigit() for char in text.lower().partition("e")[0]):
-        return json.dumps(text)
-    sign, whole, decimals, exponent = match.groups("")
-    return f"{sign}{whole or '0'}{decimals if len(decimals) > 1 else ''}{exponent}"
+        number = Decimal(word)
+    except InvalidOperation:
+        return word
+    # Decimal also reads digits of other scripts and 1_000, which are not how a number is written here.
+    return number if number.is_finite() and word.isascii() and "_" not in word else word

@@ -1,17 +1,22 @@
-"""Requests into a queue: a batch is one statement, and an event that names itself is queued once."""
+"""Send requests to a queue: a batch is one statement, and an event that names itself is queued once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from psycopg.rows import class_row, dict_row
 
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.statements import queries
+from nexus_pipeline.errors import ConflictError, NotFoundError, UserError
 from nexus_pipeline.queues.names import checked_queue
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What a send came to; the msg_ids are those of the first and last message, None when none was sent."""
+    """The outcome of a send; the msg_ids are those of the first and last message, None when none was sent."""
 
     sent: int
     duplicates: int
@@ -19,15 +24,82 @@ class Sent:
     last_msg_id: int | None
 
 
-def enqueue(connection: Connection, queue: str, requests: Sequence[str], delay_seconds: int = 0) -> Sent:
-    """Sends requests (JSON texts), all or none; those whose `event_id` was sent before are duplicates.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a request of a batch is refused: the first rule that it breaks."""
+
+    position: int
+    """In the batch, from 1."""
+    field: str
+    """As in `rsi` or `market_context`; `message` for the request as a whole."""
+    reason: str
+    """Reads after the field's name."""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class RejectedRequests(UserError):
+    """Requests of a batch are refused, and nothing of the batch was sent."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        first = faults[0]
+        more = f" ({len(faults):,} requests are refused)" if len(faults) > 1 else ""
+        super().__init__(f"request {first.position}: {first}{more}; nothing was sent")
+        self.faults: Final = tuple(faults)
+        """At least one, in the order of the batch."""
+
+
+def enqueue(
+    connection: Connection,
+    queue: str,
+    requests: Sequence[str],
+    delay_seconds: int = 0,
+    *,
+    validate: bool = False,
+) -> Sent:
+    """Send requests (JSON texts), all or nothing; those whose `event_id` was sent before count as duplicates.
+
+    Without `validate`, a request that breaks a rule is sent and becomes a dead letter.
 
     Raises:
-        psycopg.DataError: a text is no JSON that PostgreSQL takes; nothing was sent.
+        RejectedRequests: with `validate`, a request breaks a rule.
+        UserError: the queue's name is not valid.
+        psycopg.DataError: a text is not JSON that PostgreSQL can hold.
     """
-    row = connection.execute(
-        "SELECT * FROM nexus.enqueue(%s, %s::jsonb[], %s)",
-        (checked_queue(queue), list(requests), delay_seconds),
-    ).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            queries("sending").enqueue.sql,
+            {
+                "queue": checked_queue(queue),
+                "requests": list(requests),
+                "delay_seconds": delay_seconds,
+                "validate": validate,
+            },
+        ).fetchone()
     assert row is not None  # noqa: S101 - the function returns one row
-    return Sent(*row)
+    faults = row.pop("faults")
+    if faults is not None:
+        raise RejectedRequests([Fault(**fault) for fault in faults])
+    return Sent(**row)
+
+
+def request_faults(connection: Connection, requests: Sequence[str]) -> list[Fault]:
+    """The requests (JSON texts) that break a rule, in their order."""
+    with connection.cursor(row_factory=class_row(Fault)) as cursor:
+        return cursor.execute(queries("sending").request_faults.sql, {"requests": list(requests)}).fetchall()
+
+
+def require_queue(connection: Connection, queue: str, *, served: bool = True) -> None:
+    """Make sure that a queue exists and, with `served`, that workers serve it.
+
+    Raises:
+        NotFoundError: there is no such queue.
+        ConflictError: no worker serves the queue.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        state = cursor.execute(queries("sending").queue_state.sql, {"queue": checked_queue(queue)}).fetchone()
+    if state is None or not state["found"]:
+        raise NotFoundError(f"there is no queue {queue}")
+    if served and not state["served"]:
+        raise ConflictError(f"the queue {queue} takes no signal requests")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -95,6 +96,53 @@ def test_an_empty_file_sends_nothing_and_succeeds(nexus: Nexus, tmp_path: Path) 
     assert nexus("send", "--file", str(tmp_path / "empty"), "--json").json["sent"] == 0
 
 
+MISTAKES = [
+    ("--rsi abc", "rsi: must be a number from 0 to 100"),
+    ("--rsi NaN", "rsi: must be a number from 0 to 100"),
+    ("--rsi -inf", "rsi: must be a number from 0 to 100"),
+    ("--rsi 100.0001", "rsi: must be a number from 0 to 100"),
+    ("--rsi 1e400", "rsi: must be a number from 0 to 100"),
+    ("--rsi 1e4000", "rsi: is a number out of range"),
+    ("--price 5", "rsi: is required"),
+    ("--rsi 5 --price -1", "price: must be a number that is 0 or more"),
+    ("--rsi 5 --volume much", "volume: must be a number that is 0 or more"),
+    (
+        "--rsi 5 --occurred-at 2026-01-01",
+        "occurred_at: must be an ISO 8601 time with an offset, as in 2026-01-31T09:00:00Z",
+    ),
+    ("--rsi 5 --symbol \udce9", "symbol: must not contain an unpaired surrogate"),
+    ("--json-request null", "message: must be a JSON object, not null"),
+    ("--json-request [1]", "message: must be a JSON object, not an array"),
+    ('--json-request {"rsi":NaN} --force', "rsi: NaN is not JSON"),
+    (r'--json-request {"rsi":5,"a":"\u0000"} --force', "a: must not contain the character NUL"),
+    ('--json-request {"rsi":5', "message: is not JSON: Expecting ',' delimiter at line 1, column 9"),
+    ("--json-request {} --count 3", "rsi: is required"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=[ascii(arguments) for arguments, _ in MISTAKES])
+def test_a_refused_request_is_one_line_with_field_and_reason(
+    nexus: Nexus, connection: Connection, arguments: str, said: str
+) -> None:
+    ended = nexus("send", *arguments.split())
+    assert (ended.code, ended.line) == (2, f"nexus: {said}; nothing was sent")
+    assert queued(connection) == []
+
+
+def test_ctrl_c_while_a_file_is_checked_sends_nothing(nexus_env: dict[str, str], connection: Connection) -> None:
+    command = ["nexus", "send", "-"]
+    process = subprocess.Popen(
+        command, env=nexus_env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    process.stdin.write('{"rsi": 25}\n' * 20_000)  # more than the pipe holds: some of it is being checked
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "nexus: interrupted\n")
+    assert queued(connection) == []
+
+
 BAD = [
     "{}", '{"rsi": null}', '{"rsi": "25"}', '{"rsi": -1}', '{"rsi": 101}', '{"rsi": 1e400}', "5", "[1]", "null",
     '{"rsi": 5, "price": -1}', '{"rsi": 5, "volume": -1}', '{"rsi": 5, "market_context": []}',
@@ -169,7 +217,13 @@ def test_a_lost_connection_is_told_with_what_is_known(
         )
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err.count("\n")) == (1, "", 1)
-    told = int(err.split("lost: ")[1].split(" of ")[0].replace(",", ""))
+    known = re.fullmatch(
+        r"nexus: the connection to PostgreSQL was lost: .*: ([\d,]+) of 50,000,000 requests were sent,"
+        r" and of the 1,000 after them none or all\n",
+        err,
+    )
+    assert known is not None, err
+    told = int(known[1].replace(",", ""))
     sent = one(connection, "SELECT count(*) FROM pgmq.q_workflow_main_queue")
     assert sent - told in (0, 1_000)
 

@@ -13,7 +13,8 @@ BEGIN
         GRANT SELECT ON nexus.queues, nexus._yoyo_migration, nexus.function_files TO nexus_sender;
         GRANT SELECT, INSERT ON nexus.idempotency_keys TO nexus_sender;
         GRANT EXECUTE ON FUNCTION
-            nexus.enqueue, nexus.checked_queue, nexus.parse_request, nexus.parse_time TO nexus_sender;
+            nexus.enqueue, nexus.request_faults, nexus.checked_queue, nexus.parse_request, nexus.parse_time
+            TO nexus_sender;
         FOR queue IN SELECT q.queue_name FROM nexus.queues q LOOP
             -- SELECT, because an insert returns the new ids.
             EXECUTE format('GRANT SELECT, INSERT ON pgmq.%I TO nexus_sender', 'q_' || queue);

@@ -1,12 +1,27 @@
--- Sends requests, in their order; those that name an event (`event_id`, per `source`) already sent are counted as
--- duplicates instead. Events and messages are committed together.
-CREATE OR REPLACE FUNCTION nexus.enqueue(queue text, requests jsonb[], delay_seconds integer DEFAULT 0)
-RETURNS TABLE (sent integer, duplicates integer, first_msg_id bigint, last_msg_id bigint)
+-- Sends a batch of requests, in their order and all or nothing. Requests that name an event (`event_id`, within `source`)
+-- which was sent before are counted as duplicates instead. Idempotency keys and messages are committed together.
+-- With `validate`, nothing is sent when a request breaks a rule: `faults` is then an array of {position, field, reason},
+-- and null otherwise. Without it, such a request is sent and becomes a dead letter. That is the default, because a caller
+-- who does not read `faults` would lose the batch without an error.
+CREATE OR REPLACE FUNCTION nexus.enqueue(
+    queue text, requests jsonb[], delay_seconds integer DEFAULT 0, validate boolean DEFAULT false
+)
+RETURNS TABLE (sent integer, duplicates integer, first_msg_id bigint, last_msg_id bigint, faults jsonb)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fresh jsonb[];
 BEGIN
     PERFORM nexus.checked_queue(queue);
+    IF validate THEN
+        SELECT jsonb_agg(to_jsonb(f) ORDER BY f.position) INTO faults FROM nexus.request_faults(requests) AS f;
+        IF faults IS NOT NULL THEN
+            sent := 0;
+            duplicates := 0;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+
     WITH incoming AS MATERIALIZED (
         SELECT r.request, r.position,
                coalesce(r.request ->> 'source', '') AS source,
@@ -15,7 +30,7 @@ BEGIN
                     THEN r.request ->> 'event_id' END AS event_id
           FROM unnest(requests) WITH ORDINALITY AS r (request, position)
     ), first_seen AS (
-        -- In one order for everybody: two senders of the same events must not deadlock.
+        -- In one order for all senders: two that send the same events must not deadlock.
         INSERT INTO nexus.idempotency_keys AS e (queue_name, source, event_id)
         SELECT DISTINCT queue, i.source, i.event_id FROM incoming i WHERE i.event_id IS NOT NULL
          ORDER BY i.source, i.event_id
