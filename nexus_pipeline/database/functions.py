@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from nexus_pipeline import __version__
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import queries, sql_folder
+from nexus_pipeline.database.statements import queries, rows_as, sql_folder
 from nexus_pipeline.errors import UnavailableError
 
 _DEFINES = re.compile(r"^CREATE OR REPLACE FUNCTION ((?:nexus|public)\.\w+)", re.MULTILINE)
@@ -106,6 +106,13 @@ def apply_functions(connection: Connection) -> list[str]:
             named.forget_functions(connection, file=name)
         list(named.clone_functions_of_queues(connection))  # a generator: its statement is sent when it is read
     return changed
+
+
+def grant_missing_access(connection: Connection) -> None:
+    """Applies `access.sql` again if a role has been created since: an administrator may do that at any time."""
+    if any(role["present"] and not role["granted"] for role in rows_as(dict, connection, queries("schema").roles)):
+        (access,) = (file for file in function_files() if file.name == _ACCESS)
+        connection.execute(access.text)
 
 
 def drop_functions(connection: Connection) -> None:

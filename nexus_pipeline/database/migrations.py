@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.database.connection import Connection, connect, first_line, place
-from nexus_pipeline.database.functions import apply_functions, drop_functions, stale_functions
+from nexus_pipeline.database.functions import apply_functions, drop_functions, grant_missing_access, stale_functions
 from nexus_pipeline.database.pgmq import ensure_pgmq
 from nexus_pipeline.database.statements import queries, sql_folder
 from nexus_pipeline.errors import NotFoundError, UnavailableError
@@ -94,9 +94,14 @@ def migrate(conninfo: str) -> Applied:
 
 
 def update_pgmq(conninfo: str) -> str:
-    """Brings pgmq up to the version that the server offers or the package bundles; returns the version."""
+    """Updates pgmq to the version that the server offers or the package bundles, and grants roles created since.
+
+    Returns the version of pgmq.
+    """
     with connect(conninfo) as connection, _lock(connection), connection.transaction():
-        return ensure_pgmq(connection).version
+        version = ensure_pgmq(connection).version
+        grant_missing_access(connection)
+        return version
 
 
 def rollback(conninfo: str, down_to: str) -> list[str]:

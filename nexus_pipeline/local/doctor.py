@@ -180,12 +180,19 @@ def _installed(connection: Connection, role: str, database: str) -> Iterator[Fin
         yield Finding("schema", FAIL, detail, "update the package nexus-pipeline")
     elif state.pending:
         yield Finding("schema", WARN, f"not applied yet: {', '.join(state.pending)}", "nexus migrate")
+    elif state.stale_functions:
+        yield Finding("schema", WARN, f"functions out of date: {', '.join(state.stale_functions)}", "nexus migrate")
     else:
         yield Finding("schema", OK, f"up to date at {state.applied[-1]}")
     yield _pgmq(connection)
+    if not state.pending:
+        yield _roles(connection)
     missing = [row["missing"] for row in rows_as(dict, connection, queries("doctor").missing_privileges)]
     may = _row(connection, "may_set_up")
-    if missing:
+    granted_role = _row(connection, "granted_role")["name"]
+    if missing and granted_role is not None:
+        yield Finding("privileges", OK, f"{role} has those of {granted_role}; processing needs those of nexus_operator")
+    elif missing:
         more = f" and {len(missing) - _MAX_SHOWN} more" if len(missing) > _MAX_SHOWN else ""
         yield Finding(
             "privileges",
@@ -209,6 +216,8 @@ def _pgmq(connection: Connection) -> Finding:
     if extension is None and not found["installed"]:
         return Finding("pgmq", WARN, "not installed yet", "nexus migrate")
     readable = _row(connection, "has_record")["readable"]
+    if readable is False:
+        return Finding("pgmq", OK, "installed; this role may not read its version")
     records = rows_as(dict, connection, queries("schema").recorded_pgmq) if readable else []
     if not records:
         return Finding("pgmq", WARN, "installed, but its version is not recorded", "nexus migrate")
@@ -221,6 +230,20 @@ def _pgmq(connection: Connection) -> Finding:
     if version != newest:
         return Finding("pgmq", WARN, f"{version}; {newest} is available", "nexus migrate")
     return Finding("pgmq", OK, f"{version}, {'an extension' if extension else 'installed as SQL'}")
+
+
+def _roles(connection: Connection) -> Finding:
+    """The roles to grant to users; a migration creates them where it may."""
+    roles = rows_as(dict, connection, queries("schema").roles)
+    missing = [role["name"] for role in roles if not role["present"]]
+    if missing:
+        statements = "; ".join(f"CREATE ROLE {name} NOLOGIN" for name in missing)
+        detail = f"{', '.join(missing)} do not exist; only the owner of the schema has access"
+        return Finding("roles", WARN, detail, f"as an administrator: {statements}; then: nexus migrate")
+    without = [role["name"] for role in roles if not role["granted"]]
+    if without:
+        return Finding("roles", WARN, f"{', '.join(without)} have no privileges in this database yet", "nexus migrate")
+    return Finding("roles", OK, ", ".join(role["name"] for role in roles))
 
 
 def _clock(connection: Connection) -> Finding:

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.local.doctor import Finding, examine
+from nexus_pipeline.local.doctor import Finding, _roles, examine
 from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
 from nexus_pipeline_tests.support.commands import free_port
@@ -34,7 +34,7 @@ def by_check(findings: list[Finding]) -> dict[str, Finding]:
 def test_every_check_of_a_sound_installation_is_ok(nexus: Nexus) -> None:
     found = nexus("doctor", "--port", str(free_port()), "--json").json
     assert {each["check"]: each["state"] for each in found} == dict.fromkeys(
-        ("folder", "disk", "port", "connection", "version", "schema", "pgmq", "privileges",
+        ("folder", "disk", "port", "connection", "version", "schema", "pgmq", "roles", "privileges",
          "clock", "dagster"),
         "ok",
     )  # fmt: skip
@@ -128,6 +128,53 @@ def test_missing_privileges_fail_with_the_grants_that_add_them(
     assert "INSERT ON TABLE" in found["privileges"].detail or "SELECT ON TABLE" in found["privileges"].detail
     for grant in str(found["privileges"].remedy).split("; "):
         connection.execute(grant)  # the remedy can be run as it is
+
+
+def test_a_role_with_limited_privileges_is_named_instead_of_its_missing_privileges(
+    settings: Settings, connection: Connection, stranger: str
+) -> None:
+    theirs = settings.model_copy(update={"database_url": SecretStr(stranger)})
+    user = sql.Identifier(str(conninfo_to_dict(stranger)["user"]))
+    for role in ("nexus_reader", "nexus_sender"):
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), user))
+        found = by_check(examine(theirs))
+        states = {check: found[check].state for check in ("schema", "pgmq", "roles", "privileges", "clock")}
+        assert states == dict.fromkeys(states, "ok"), found
+        assert f"those of {role}" in found["privileges"].detail
+    connection.execute(sql.SQL("GRANT nexus_operator TO {}").format(user))
+    assert "all required" in by_check(examine(theirs))["privileges"].detail
+
+
+def test_missing_roles_are_a_warning_with_the_statements_that_create_them(connection: Connection) -> None:
+    with connection.transaction(force_rollback=True):
+        for role in ("nexus_sender", "nexus_strategy"):
+            connection.execute(
+                sql.SQL("ALTER ROLE {} RENAME TO {}").format(*map(sql.Identifier, (role, f"{role}_away")))
+            )
+        found = _roles(connection)
+        assert (found.check, found.state) == ("roles", "warn")
+        remedy = str(found.remedy)
+        assert "CREATE ROLE nexus_reader" not in remedy
+        statements = remedy.removeprefix("as an administrator: ").removesuffix("; then: nexus migrate")
+        connection.execute(statements)  # type: ignore[call-overload]
+        assert "no privileges in this database" in _roles(connection).detail
+
+
+def test_a_role_created_after_the_migration_gets_its_privileges_from_migrate(
+    nexus: Nexus, settings: Settings, connection: Connection
+) -> None:
+    connection.execute("REVOKE USAGE ON SCHEMA nexus FROM nexus_sender")
+    found = by_check(examine(settings))["roles"]
+    assert (found.state, found.remedy) == ("warn", "nexus migrate")
+    assert nexus("migrate").code == 0
+    assert by_check(examine(settings))["roles"].state == "ok"
+
+
+def test_functions_that_differ_from_the_code_are_a_warning(settings: Settings, connection: Connection) -> None:
+    connection.execute("UPDATE nexus.function_files SET hash = 'x' WHERE file = 'access.sql'")
+    found = by_check(examine(settings))["schema"]
+    assert (found.state, found.remedy) == ("warn", "nexus migrate")
+    assert "access.sql" in found.detail
 
 
 def test_a_role_that_may_not_set_up_an_empty_database_is_reported(

@@ -41,9 +41,17 @@ SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
    AND has_schema_privilege(p.pronamespace, 'USAGE')
    AND NOT has_function_privilege(p.oid, 'EXECUTE');
 
+-- name: granted_role()
+-- The first of our roles without the privileges for processing that the current role is a member of; null if none.
+SELECT (SELECT r.name
+          FROM (VALUES (1, 'nexus_sender'), (2, 'nexus_reader')) AS r (rank, name)
+         WHERE to_regrole(r.name) IS NOT NULL AND pg_has_role(to_regrole(r.name), 'MEMBER')
+         ORDER BY r.rank
+         LIMIT 1) AS name;
+
 -- name: has_record()
--- Whether the table with pgmq's recorded version exists and the role may read it.
-SELECT coalesce(has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT'), false) AS readable;
+-- Whether the role may read the table with pgmq's recorded version; null if the table does not exist.
+SELECT has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT') AS readable;
 
 -- name: other_database(name)
 -- Whether a database exists, and whether the role may create databases.

@@ -40,6 +40,14 @@ SELECT 'DROP TYPE IF EXISTS ' || t.oid::regtype || ' CASCADE'
   FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
  WHERE t.typnamespace = 'pgmq'::regnamespace AND c.relkind = 'c';
 
+-- name: roles()
+-- The roles of 0007.roles: whether each exists, and whether access.sql has granted it its privileges in this database.
+SELECT r.name,
+       to_regrole(r.name) IS NOT NULL AS present,
+       r.name = 'nexus_strategy'  -- has none
+           OR coalesce(has_schema_privilege(to_regrole(r.name), to_regnamespace('nexus'), 'USAGE'), false) AS granted
+  FROM (VALUES ('nexus_sender'), ('nexus_reader'), ('nexus_operator'), ('nexus_strategy')) AS r (name);
+
 -- name: functions_named(names)
 -- The functions of these names with their argument types, and the transaction that wrote each.
 SELECT p.oid::regprocedure::text, p.xmin::text
