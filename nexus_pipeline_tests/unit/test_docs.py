@@ -57,3 +57,24 @@ def test_the_site_loads_nothing_from_another_host() -> None:
     settings = (PROJECT / "mkdocs.yml").read_text()
     assert "font: false" in settings
     assert not re.search(r"https?://", settings)
+
+
+def parameters(signature: str) -> list[str]:
+    """The names of the input parameters, in their order."""
+    parts = re.split(r",(?![^(]*\))", signature)
+    return [part.split()[0].strip('"') for part in parts if part.strip() and not part.strip().startswith("OUT ")]
+
+
+def test_the_documented_functions_exist_with_these_parameters() -> None:
+    files = sorted((PROJECT / "sql" / "functions").rglob("*.sql"))
+    sql = re.sub(r"--.*", "", "\n".join(file.read_text() for file in files))
+    created = re.findall(
+        r"^CREATE OR REPLACE FUNCTION ([\w.]+)\((.*?)\)\s*(?:RETURNS|LANGUAGE)", sql, re.MULTILINE | re.DOTALL
+    )
+    actual = {name.removeprefix("public."): parameters(signature) for name, signature in created}
+    page = (DOCS / "reference" / "sql-functions.md").read_text()
+    documented = re.findall(r"(?:^\| |, )`([\w.]+)\(([^`]*)\)`", page, re.MULTILINE)
+    assert len(documented) >= 13
+    assert {name: parameters(signature) for name, signature in documented} == {
+        name: actual.get(name) for name, _ in documented
+    }
