@@ -112,21 +112,18 @@ def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text 
     closes = [part[-1]["close"] for part in parts]
     figure = plotext.figure
     figure.clear()
-    figure.theme("default" if colors else "colorless")
+    figure.theme("simple" if colors else "colorless")  # without a background of its own
     figure.plot_size(width, _CHART_ROWS)
     line = figure.signal(list(range(len(parts))), closes)
     line.lines()
-    line.label("close")
     figure.draw(line)
     for name, other, color in (("BUY", "SELL", "green"), ("SELL", "BUY", "red")):
         at = [index for index, part in enumerate(parts) if _total(part, name) > _total(part, other)]
         if at:
-            marks = figure.signal(at, [closes[index] for index in at], marker=plotext.marker(name[0], color))
-            marks.label(f"more {name} than {other}")
-            figure.draw(marks)
+            figure.draw(figure.signal(at, [closes[index] for index in at], marker=plotext.marker(name[0], color)))
     ticks = sorted({round(place * (len(parts) - 1) / 4) for place in range(5)})
     figure.ruler("x").ticks(ticks, [parts[index][-1]["day"] for index in ticks])
-    figure.title(f"EURUSD close, one mark for each {'day' if length == 1 else f'{length} days'}")
+    figure.title(f"EURUSD close by {'day' if length == 1 else f'{length} days'}; B: more BUY than SELL, S: the reverse")
     drawn = Text.from_ansi(figure.build().string(colorless=not colors).rstrip())
     figure.clear()
     return drawn
