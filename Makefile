@@ -30,11 +30,12 @@ down: .venv/.demo  ## stop what runs in the background, the database too
 test: .venv/.dev  ## all tests, on the embedded PostgreSQL (TESTS="..." for some, or options of pytest)
 	$(BIN)/python -m pytest $(or $(TESTS),-n 2 --dist worksteal)
 
-lint: .venv/.dev  ## style, types, import rules
+lint: .venv/.dev  ## style, types, import rules, migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/squawk sql/migrations/*.sql
 
 bench: .venv/.dev  ## the figures of docs/reference/measurements.md, as ratios measured side by side
 	$(BIN)/python -m benchmarks
