@@ -11,9 +11,11 @@ requests = [
 ]
 
 with psycopg.connect(os.environ["NEXUS_DATABASE_URL"]) as connection:
-    sent, duplicates = connection.execute(
-        "SELECT sent, duplicates FROM nexus.enqueue('workflow_main_queue', %s::jsonb[])",
+    sent, duplicates, faults = connection.execute(
+        "SELECT sent, duplicates, faults FROM nexus.enqueue('workflow_main_queue', %s::jsonb[], validate => true)",
         ([json.dumps(request) for request in requests],),
     ).fetchone()
 
+if faults:
+    raise SystemExit(f"nothing was sent: {faults}")
 print(f"{sent} sent, {duplicates} duplicates")
