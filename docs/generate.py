@@ -64,7 +64,9 @@ def commands_page() -> str:
 
 def _commands(context: typer.Context) -> Iterator[typer.Context]:
     yield context
-    for name, command in getattr(context.command, "commands", {}).items():
+    group: Any = context.command
+    for name in group.list_commands(context) if hasattr(group, "commands") else ():
+        command = group.commands[name]
         if not command.hidden:
             yield from _commands(typer.Context(command, info_name=name, parent=context))
 
