@@ -126,7 +126,7 @@ def _relation(name: str, about: str, body: str) -> Iterator[str]:
 
 
 def _columns(body: str) -> Iterator[tuple[str, str, str]]:
-    """Name, type and comment of each column: the comment behind it, or the lines before it."""
+    """Name, type and comment of each column: the comment at the end of its line, or the lines before it."""
     before: list[str] = []
     for line in body.splitlines():
         if found := re.match(r"^    -- (.*)", line):

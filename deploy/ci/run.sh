@@ -1,8 +1,8 @@
 #!/bin/sh
-# The pipeline as a build runs it, in an installed nexus-pipeline: the definitions load, a batch of requests is processed,
-# the hour of it is aggregated, and its checks pass. Ends with the exit code of the first command that fails.
+# Run the pipeline in a build, with nexus-pipeline installed: load the definitions, process a batch of requests, aggregate
+# its hour and run the checks. Exits with the code of the first command that fails.
 #
-# With nothing set it brings its own PostgreSQL up in .nexus; NEXUS_DATABASE_URL names a server instead.
+# With nothing set, PostgreSQL comes from a wheel and runs in .nexus; NEXUS_DATABASE_URL names a server instead.
 set -eu
 
 definitions=${NEXUS_CI_DEFINITIONS:-nexus_pipeline.definitions}
@@ -12,7 +12,7 @@ dagster definitions validate -m "$definitions"
 
 echo "--- requests are processed"
 nexus migrate
-# Where Dagster keeps its runs: what the build says, a checkout's own dagster.yaml, else the folder of `nexus`.
+# Where Dagster keeps its runs: DAGSTER_HOME of the build, a dagster.yaml in this folder, otherwise the folder of `nexus`.
 if [ -z "${DAGSTER_HOME:-}" ] && [ ! -f dagster.yaml ]; then
     DAGSTER_HOME=$(cd "${NEXUS_HOME:-.nexus}/dagster" && pwd)
     export DAGSTER_HOME
@@ -22,7 +22,7 @@ dagster job execute -m "$definitions" -j process_trading_workflow
 nexus status
 
 echo "--- the hour is aggregated, and reconciles with its executions"
-# The hour that the newest execution was processed in: the clock may have gone into the next meanwhile.
+# The processing hour of the newest execution, which need not be the current one any more.
 hour=$(nexus executions --limit 1 --json | python3 -c '
 import datetime, json, sys
 newest = json.load(sys.stdin)[0]["created_at"]
@@ -31,6 +31,6 @@ dagster job execute -m "$definitions" -j hourly_aggregates_job --tags "{\"dagste
 
 echo "--- the checks"
 dagster job execute -m "$definitions" -j pipeline_checks_job
-# Checks that block have failed their run above. This fails the build for every other failed check; with
+# A blocking check has already failed its run above. This fails the build for every other failed check, and with
 # NEXUS_CI_STRICT=1 for warnings, too.
 nexus checks ${NEXUS_CI_STRICT:+--strict}
