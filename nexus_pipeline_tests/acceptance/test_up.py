@@ -23,7 +23,6 @@ from nexus_pipeline_tests.support.commands import (
     completed,
     environment,
     free_port,
-    graphql,
     home,
     is_free,
     left_behind,
@@ -32,18 +31,12 @@ from nexus_pipeline_tests.support.commands import (
     runs_listed,
     send_and_wait,
     up,
+    wait_for_sensors,
     wait_for_ui,
     wait_until,
 )
 
 __all__ = ["home"]
-
-
-def sensors_are_evaluated(port: int) -> bool:
-    """Whether the daemon is running, which `dagster dev` starts after the UI."""
-    health = graphql(port, "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }")
-    statuses = health["instance"]["daemonHealth"]["allDaemonStatuses"]
-    return {"daemonType": "SENSOR", "healthy": True} in statuses
 
 
 def in_the_ui(port: int) -> list[str]:
@@ -55,9 +48,7 @@ def test_dagster_dev_with_nothing_set_decides_a_request_within_15_s_and_lists_it
     port = free_port()
     with background([*DAGSTER, "dev", "-p", str(port)], env, home.parent / "dev.log") as dev:
         wait_for_ui(dev, port)
-        wait_until(
-            lambda: "Launching scheduled runs" in dev.text or "daemons" in dev.text.lower(), 60, lambda: dev.text
-        )
+        wait_for_sensors(port, dev)
         send_and_wait(home, env)
         wait_until(lambda: in_the_ui(port) == ["SUCCESS"], 15, lambda: runs_listed(port))
         dev.popen.send_signal(signal.SIGINT)
@@ -72,6 +63,7 @@ def test_up_decides_a_request_within_15_s_and_ctrl_c_drains_and_stops_everything
     with background(up(port), env, home.parent / "up.log") as command:
         command.wait_for_text("Ctrl-C drains and stops everything", STARTS_WITHIN_SECONDS)
         assert f"http://127.0.0.1:{port}" in command.text
+        wait_for_sensors(port, command)
         send_and_wait(home, env)
         wait_until(lambda: in_the_ui(port) == ["SUCCESS"], 15, lambda: runs_listed(port))
 
@@ -100,6 +92,7 @@ def test_down_stops_everything_that_up_started_in_the_background(home: Path) -> 
     assert done.returncode == 0, done.stderr
     assert f"http://127.0.0.1:{port}" in done.stdout
     assert answers(port)
+    wait_for_sensors(port)
     assert {each.name for each in running.recorded(home)} == {"up", "code-server", "webserver", "daemon"}
     assert {psutil.Process(each.pid).uids().real for each in running.recorded(home)} == {os.getuid()}
     send_and_wait(home, env)

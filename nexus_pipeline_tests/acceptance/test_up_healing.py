@@ -20,6 +20,7 @@ from nexus_pipeline_tests.support.commands import (
     run,
     send_and_wait,
     up,
+    wait_for_sensors,
     wait_until,
 )
 
@@ -31,6 +32,7 @@ def test_killed_processes_of_up_are_restarted_and_work_continues(home: Path) -> 
     port = free_port()
     with background(up(port), env, home.parent / "up.log") as command:
         command.wait_for_text("Ctrl-C drains and stops everything", STARTS_WITHIN_SECONDS)
+        wait_for_sensors(port, command)
         send_and_wait(home, env)
         for name in ("code-server", "daemon", "webserver"):
             (process,) = [each for each in running.recorded(home) if each.name == name]

@@ -229,13 +229,23 @@ def completed(home: Path) -> int:
 
 
 def send_and_wait(home: Path, env: dict[str, str], seconds: float = 15) -> None:
-    """One request by hand, which must be decided within so many seconds of its sending."""
+    """Sends one request, which must be decided within `seconds`."""
     before = completed(home)
     assert nexus_json(env, "send", "--rsi", "25")["sent"] == 1
     wait_until(lambda: completed(home) == before + 1, seconds, lambda: nexus_json(env, "status"))
 
 
 def wait_for_ui(command: Background, port: int) -> None:
-    """Waits until the web server of a command that goes on answers."""
+    """Waits until the web server of a command in the background answers."""
     wait_until(lambda: answers(port) or command.popen.poll() is not None, STARTS_WITHIN_SECONDS, lambda: command.text)
     assert command.popen.poll() is None, command.text
+
+
+def wait_for_sensors(port: int, command: Background | None = None) -> None:
+    """Waits until the daemon evaluates sensors, which begins some time after the UI answers."""
+
+    def healthy() -> bool:
+        found = graphql(port, "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }")
+        return {"daemonType": "SENSOR", "healthy": True} in found["instance"]["daemonHealth"]["allDaemonStatuses"]
+
+    wait_until(healthy, STARTS_WITHIN_SECONDS, lambda: command.text if command is not None else "")
