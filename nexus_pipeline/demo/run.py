@@ -43,10 +43,13 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
     running.
 
     Raises:
+        ConflictError: with `ui`, `nexus up` is running in this home folder.
         FailedError: the job or the backfill failed, or the queue did not drain in time.
-        UnavailableError: a package for the candles is missing, or the UI does not start.
+        UnavailableError: a package for the candles is missing, the port is in use, or the UI does not start.
     """
     console = Console(stderr=as_json)
+    if ui:
+        up.check_free(settings, port)
     candles = eurusd_hourly()
     shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
     made = requests(candles, symbol=_SYMBOL, source=SOURCE, shift=shift)

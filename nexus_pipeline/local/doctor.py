@@ -7,7 +7,6 @@ server that is not running is reported, not started.
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.embedded.accounts import trusted
 from nexus_pipeline.errors import NexusError
+from nexus_pipeline.local.processes import port_fault
 from nexus_pipeline.settings import Settings
 
 OK: Final = "ok"
@@ -105,17 +105,12 @@ def _home(home: Path) -> Iterator[Finding]:
 
 
 def _port(port: int, serving: bool) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            if serving:
-                return Finding("port", OK, f"{port} is in use, and nexus up is running")
-            return Finding(
-                "port", WARN, f"127.0.0.1:{port} is not available: {error.strerror}", "nexus up --port ANOTHER"
-            )
-    return Finding("port", OK, f"127.0.0.1:{port} is free for the Dagster UI")
+    fault = port_fault(port)
+    if fault is None:
+        return Finding("port", OK, f"127.0.0.1:{port} is free for the Dagster UI")
+    if serving:
+        return Finding("port", OK, f"{port} is in use, and nexus up is running")
+    return Finding("port", WARN, f"127.0.0.1:{port} is not available: {fault}", "nexus up --port ANOTHER")
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:

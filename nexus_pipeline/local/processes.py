@@ -41,6 +41,17 @@ def environment(home: Path) -> dict[str, str]:
     return env
 
 
+def port_fault(port: int) -> str | None:
+    """Why the Dagster UI cannot listen on a port of the loopback interface; None if it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None
+
+
 @dataclass
 class Process:
     """One of the processes: its command, and the process that runs it."""
@@ -98,14 +109,8 @@ class Stack:
         """Start all processes; returns when the UI answers.
 
         Raises:
-            UnavailableError: the port is taken, or a process ended or did not answer in time.
+            UnavailableError: a process ended or did not answer in time.
         """
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", self.port))
-            except OSError:
-                raise UnavailableError(f"port {self.port} is taken: choose another with --port") from None
         deadline = time.monotonic() + wait_seconds
         code_server, *others = self.processes
         self._spawn(code_server)

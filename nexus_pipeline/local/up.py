@@ -13,19 +13,35 @@ from types import FrameType
 from nexus_pipeline.database.connection import dagster_conninfo
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.embedded import server as embedded
-from nexus_pipeline.errors import NexusError, UnavailableError
-from nexus_pipeline.local.processes import Stack, environment
+from nexus_pipeline.errors import ConflictError, NexusError, UnavailableError
+from nexus_pipeline.local import running
+from nexus_pipeline.local.processes import Stack, environment, port_fault
 from nexus_pipeline.settings import Settings
 
 _URL = re.compile(r"Dagster UI +(\S+)\n")
+
+
+def check_free(settings: Settings, port: int) -> None:
+    """Refuse to start twice in one home folder, or on a port that is in use.
+
+    Raises:
+        ConflictError: `nexus up` is running in this home folder.
+        UnavailableError: the port is in use.
+    """
+    if running.recorded(settings.home):
+        raise ConflictError(f"nexus up is already running in {settings.home}: nexus down stops it")
+    if port_fault(port) is not None:
+        raise UnavailableError(f"port {port} is taken: choose another with --port")
 
 
 def run(settings: Settings, port: int) -> None:
     """Start everything, stay until Ctrl-C or SIGTERM, then drain and stop what was started here.
 
     Raises:
+        ConflictError: `nexus up` is running in this home folder.
         UnavailableError: the database, or one of the processes, does not start or keeps ending.
     """
+    check_free(settings, port)
     own_server = settings.database_url is None and embedded.find(settings.home) is None
     ready_database(settings)
     dagster_conninfo(settings)
@@ -57,8 +73,10 @@ def run_detached(settings: Settings, port: int) -> str:
     """Start everything in the background; returns the URL of the Dagster UI as soon as it answers.
 
     Raises:
+        ConflictError: `nexus up` is running in this home folder.
         UnavailableError: something does not start.
     """
+    check_free(settings, port)
     home = settings.home.resolve()
     log = home / "logs" / "up.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

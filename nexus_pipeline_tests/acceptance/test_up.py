@@ -92,6 +92,8 @@ def test_down_stops_everything_that_up_started_in_the_background(home: Path) -> 
     assert done.returncode == 0, done.stderr
     assert f"http://127.0.0.1:{port}" in done.stdout
     assert answers(port)
+    again = run(up(free_port()), env)
+    assert (again.returncode, "already running" in again.stderr) == (2, True)
     wait_for_sensors(port)
     assert {each.name for each in running.recorded(home)} == {"up", "code-server", "webserver", "daemon"}
     assert {psutil.Process(each.pid).uids().real for each in running.recorded(home)} == {os.getuid()}
