@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION nexus.settle_workflow_main_queue(
 -- Triggers of users run here: they may name tables of the schema public without their schema.
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, public, pg_temp
-SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off SET enable_memoize = off AS $$
 #variable_conflict use_column
 DECLARE
     settled_at timestamptz := clock_timestamp();
