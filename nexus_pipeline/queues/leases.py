@@ -5,18 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row
-
 from nexus_pipeline.database.connection import Connection
-
-_SETTLE = """
-    SELECT s.*
-      FROM nexus.settle(
-          %(queue)s, %(msg_ids)s::bigint[], %(read_cts)s::integer[], %(claimed_at)s,
-          CASE WHEN %(needs_evaluation)s THEN nexus.evaluate_lease(
-              %(queue)s, %(msg_ids)s::bigint[], %(read_cts)s::integer[], %(max_attempts)s) END,
-          %(max_attempts)s, %(base_seconds)s, %(max_seconds)s) AS s
-"""
+from nexus_pipeline.database.statements import queries, rows_as
 
 
 @dataclass(frozen=True)
@@ -59,11 +49,9 @@ class Settlement:
 
 def claim(connection: Connection, queue: str, quantity: int, lease_seconds: int) -> Lease | None:
     """Leases up to `quantity` messages; None when none waits. The connection must autocommit."""
-    with connection.cursor(row_factory=class_row(Lease)) as cursor:
-        return cursor.execute(
-            "SELECT %(queue)s AS queue, c.* FROM nexus.claim(%(queue)s, %(quantity)s, %(lease_seconds)s) AS c",
-            {"queue": queue, "quantity": quantity, "lease_seconds": lease_seconds},
-        ).fetchone()
+    statement = queries("leases").claim
+    found = rows_as(Lease, connection, statement, queue=queue, quantity=quantity, lease_seconds=lease_seconds)
+    return found[0] if found else None
 
 
 def settle(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlement:
@@ -72,15 +60,12 @@ def settle(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlem
     Raises:
         psycopg.Error: the server could not; nothing was settled, and the messages come back when the lease ends.
     """
-    with connection.cursor(row_factory=class_row(Settlement)) as cursor:
-        settled = cursor.execute(_SETTLE, {**vars(lease), **vars(policy)}).fetchone()
-    assert settled is not None  # noqa: S101 - a function with OUT parameters returns one row
-    return settled
+    return rows_as(Settlement, connection, queries("leases").settle, **vars(lease), **vars(policy))[0]
 
 
 def release(connection: Connection, lease: Lease) -> int:
     """Gives a lease back untouched, as if never read; returns how many messages were still ours."""
-    row = connection.execute(
-        "SELECT nexus.release(%s, %s::bigint[], %s::integer[])", (lease.queue, lease.msg_ids, lease.read_cts)
-    ).fetchone()
-    return int(row[0]) if row else 0
+    released: int = queries("leases").release(
+        connection, queue=lease.queue, msg_ids=lease.msg_ids, read_cts=lease.read_cts
+    )
+    return released
