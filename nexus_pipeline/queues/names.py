@@ -1,4 +1,4 @@
-"""The queues of the workflow, and what a queue may be called."""
+"""Names of queues: those of the workflow, and the rule for all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAME = re.compile(r"[a-z0-9_]{1,47}")
 
 
 def checked_queue(name: str) -> str:
-    """The name, when it is 1 to 47 of a-z, 0-9 and _ (in PostgreSQL, `MyQ` and `myq` would share a table).
+    """Return the name if it is 1 to 47 of a-z, 0-9 and _ (in pgmq, `MyQ` and `myq` would share a table).
 
     Raises:
-        UserError: it is anything else.
+        UserError: it is any other name.
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"queue name {name[:60]!r}: must be 1 to 47 of a-z, 0-9 and _")

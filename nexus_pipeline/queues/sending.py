@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import queries
+from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.errors import ConflictError, NotFoundError, UserError
 from nexus_pipeline.queues.names import checked_queue
 
@@ -86,8 +86,7 @@ def enqueue(
 
 def request_faults(connection: Connection, requests: Sequence[str]) -> list[Fault]:
     """The requests (JSON texts) that break a rule, in their order."""
-    with connection.cursor(row_factory=class_row(Fault)) as cursor:
-        return cursor.execute(queries("sending").request_faults.sql, {"requests": list(requests)}).fetchall()
+    return rows_as(Fault, connection, queries("sending").request_faults, requests=list(requests))
 
 
 def require_queue(connection: Connection, queue: str, *, served: bool = True) -> None:

@@ -1,6 +1,6 @@
 """Indicators from closing prices: Wilder's RSI, and a trend from two moving averages.
 
-An indicator that cannot be trusted is not given: too few bars, or a price that did not move, make no value.
+There is no value where it would not be reliable: after too few bars, or when the price did not move.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Literal
 from nexus_pipeline.errors import UnavailableError
 
 WARM_UP_BARS: Final = 150
-"""Bars that an RSI(14) needs before it is given: at 30 bars it can still be 7 points off the RSI of the full
+"""Bars before the first RSI(14): at 30 bars it can still be 7 points off the RSI of the full
 history, at 50 two points, at 100 a twentieth of a point."""
 DEAD_BAND: Final = 0.0005
 """Relative distance of the two averages below which there is no trend: 5 basis points."""
@@ -33,7 +33,7 @@ class RsiPoint:
     """The RSI at one bar."""
 
     value: float | None
-    """0 to 100; None when the closes of the last `period` bars did not move, which is no signal."""
+    """0 to 100; None if the closes of the last `period` bars did not move, which is no signal."""
     bars_used: int
     """Bars from the first one to this one: all of them go into Wilder's average."""
 
@@ -62,8 +62,8 @@ def rsi(closes: Sequence[float], period: int = 14, *, warm_up: int | None = None
 
     Returns:
         One entry a bar: None where fewer than `warm_up` bars were used, else a point. It has no value where
-        the last `period` changes were all zero: TA-Lib then repeats the value before them, or says 0 when
-        nothing ever moved, which would read as a BUY.
+        the last `period` changes were all zero: TA-Lib then repeats the value before them, or returns 0 when
+        nothing ever moved, which would be evaluated as a BUY.
 
     Raises:
         ValueError: a close is not finite or not above 0 (the text names its index), or `period` is below 2.
@@ -126,10 +126,10 @@ def trend(closes: Sequence[float], fast: int = 20, slow: int = 50, *, dead_band:
 
 
 def _checked(closes: Sequence[float]) -> list[float]:
-    """The closes, checked and divided by a power of two so that the greatest is near 1.
+    """The closes, checked and divided by a power of two so that the largest is near 1.
 
     Neither indicator depends on the unit of the price, and a power of two changes no digit of it. Without it,
-    TA-Lib 0.6 takes movements below 1e-14 for none and says 0, and prices near the greatest float overflow.
+    TA-Lib 0.6 treats movements below 1e-14 as zero and returns 0, and prices near the largest float overflow.
     """
     for index, close in enumerate(closes):
         if not (math.isfinite(close) and close > 0):

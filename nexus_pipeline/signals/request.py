@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, NoReturn
 
 from nexus_pipeline.errors import UserError
 
@@ -40,13 +40,9 @@ class InvalidRequest(UserError):
 class _Object(tuple[tuple[str, object], ...]):
     """The pairs of a JSON object, those of equal keys included: PostgreSQL parses all of them."""
 
-    __slots__ = ()
-
 
 class _Refused(str):
-    """Stands where a number cannot be taken, and says why."""
-
-    __slots__ = ()
+    """Replaces a number that is refused, and says why."""
 
 
 def json_text(request: Request) -> str:
@@ -59,49 +55,38 @@ def json_text(request: Request) -> str:
     Raises:
         InvalidRequest: PostgreSQL could not hold the request, or only at the cost of others.
     """
-    text = _text(request)
     try:
+        if isinstance(request, Mapping):
+            import simplejson
+
+            # NaN passes here and is refused below, where its field is known.
+            request = simplejson.dumps(dict(request), use_decimal=True, allow_nan=True, ensure_ascii=False)
+        if len(request if isinstance(request, bytes) else request.encode(errors="surrogatepass")) > MAX_BYTES:
+            _refuse("message", f"is longer than {MAX_BYTES} bytes")
+        text = request if isinstance(request, str) else request.decode()
         value = _DECODER.decode(text)
+    except RecursionError:
+        _refuse("message", "is nested too deeply")
+    except UnicodeDecodeError:
+        _refuse("message", "is not UTF-8")
     except json.JSONDecodeError as error:
         said = error.msg.removesuffix(" at").rstrip(": ")
-        raise InvalidRequest("message", f"is not JSON: {said} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise InvalidRequest("message", "is nested too deeply") from None
+        _refuse("message", f"is not JSON: {said} at line {error.lineno}, column {error.colno}")
+    except (TypeError, ValueError) as error:
+        _refuse("message", f"is not JSON: {error}")
     _refuse_unless_storable(value)
     return text
 
 
-def _text(request: Request) -> str:
-    if isinstance(request, Mapping):
-        import simplejson
-
-        try:
-            # NaN passes here and is refused below, where its field is known.
-            request = simplejson.dumps(dict(request), use_decimal=True, allow_nan=True, ensure_ascii=False)
-        except RecursionError:
-            raise InvalidRequest("message", "is nested too deeply") from None
-        except (TypeError, ValueError) as error:
-            raise InvalidRequest("message", f"is not JSON: {error}") from None
-    size = len(request if isinstance(request, bytes) else request.encode(errors="surrogatepass"))
-    if size > MAX_BYTES:
-        raise InvalidRequest("message", f"is longer than {MAX_BYTES} bytes")
-    if isinstance(request, str):
-        return request
-    try:
-        return request.decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest("message", "is not UTF-8") from None
-
-
 def _number(text: str) -> _Refused | None:
-    """The reason why a JSON number is refused, found without computing it; None for all others."""
+    """Why a JSON number is refused, found without computing it; None for one that is not."""
     digits, _, exponent = text.lower().partition("e")
     if len(digits) > MAX_DIGITS and len(digits.lstrip("-").replace(".", "")) > MAX_DIGITS:
         return _Refused(f"is a number with more than {MAX_DIGITS} digits")
     if exponent or len(digits) > MAX_EXPONENT:
         try:
             power = Decimal(text).adjusted()
-        except InvalidOperation:  # of more than 18 digits
+        except InvalidOperation:  # an exponent of more than 18 digits
             power = MAX_EXPONENT + 1
         if abs(power) > MAX_EXPONENT:
             return _Refused("is a number out of range")
@@ -117,18 +102,18 @@ _DECODER: Final = json.JSONDecoder(
 
 
 def _refuse_unless_storable(value: object) -> None:
-    """Walks over a decoded value with a list instead of recursion: depth is no danger."""
+    """Walk over a decoded value with a list instead of recursion, so that depth is no danger."""
     todo: list[tuple[object, str, int]] = [(value, "", 0)]
     while todo:
         part, name, depth = todo.pop()
         if isinstance(part, _Refused):
-            raise InvalidRequest(_printable(name), part)
+            _refuse(name, part)
         if isinstance(part, str):
             _refuse_unless_text(part, name)
         elif isinstance(part, _Object | list):
             if depth == MAX_DEPTH:
-                raise InvalidRequest("message", "is nested too deeply")
-            # Names are cut as they grow: a long key with many values below it must not cost its length for each.
+                _refuse("message", "is nested too deeply")
+            # Names are cut as they grow: a long key must not cost its length for each of the values below it.
             if isinstance(part, list):
                 inner = [
                     (item, f"{name or 'message'}[{at}]"[: _MAX_NAME + 1], depth + 1) for at, item in enumerate(part)
@@ -143,14 +128,14 @@ def _refuse_unless_storable(value: object) -> None:
 
 def _refuse_unless_text(text: str, name: str) -> None:
     if "\0" in text:
-        raise InvalidRequest(_printable(name), "must not contain the character NUL")
+        _refuse(name, "must not contain the character NUL")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidRequest(_printable(name), "must not contain an unpaired surrogate") from None
+            _refuse(name, "must not contain an unpaired surrogate")
 
 
-def _printable(name: str) -> str:
+def _refuse(name: str, reason: str) -> NoReturn:
     name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name or "message")
-    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    raise InvalidRequest(name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…", reason) from None

@@ -1,4 +1,4 @@
-"""Sending: in order, all or none, and an event that names itself once."""
+"""Sending from SQL: in order, all or nothing, and each event once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.errors import UserError
 from nexus_pipeline.queues.names import MAIN_QUEUE
-from nexus_pipeline.queues.sending import Sent, enqueue
+from nexus_pipeline.queues.sending import RejectedRequests, Sent, enqueue, require_queue
 from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, balanced, drain, one
 
 
@@ -68,11 +68,11 @@ def test_the_same_event_id_of_another_source_or_in_another_queue_is_another_even
     ['{"rsi": 1, "event_id": null}', '{"rsi": 1, "event_id": ""}', '{"rsi": 1, "event_id": "' + "x" * 201 + '"}',
      '{"rsi": 1, "event_id": "e", "source": "' + "x" * 201 + '"}', "null", "7", '["event_id"]', '"event_id"'],
 )  # fmt: skip
-def test_what_names_no_event_that_can_be_kept_is_sent_each_time(connection: Connection, request_text: str) -> None:
+def test_a_request_without_a_valid_event_id_is_sent_each_time(connection: Connection, request_text: str) -> None:
     assert enqueue(connection, MAIN_QUEUE, [request_text, request_text]) == Sent(2, 0, 1, 2)
 
 
-def test_the_longest_event_that_a_request_may_name_is_kept(connection: Connection) -> None:
+def test_the_longest_event_id_and_source_are_kept(connection: Connection) -> None:
     request = event("\U0001f600" * 200, source="\U0001f4c8" * 200)
     assert enqueue(connection, MAIN_QUEUE, [request, request]) == Sent(1, 1, 1, 1)
 
@@ -80,11 +80,47 @@ def test_the_longest_event_that_a_request_may_name_is_kept(connection: Connectio
 def test_a_send_that_fails_leaves_neither_messages_nor_events(connection: Connection) -> None:
     with pytest.raises(psycopg.DataError):
         enqueue(connection, MAIN_QUEUE, [event("a"), '{"rsi": NaN}'])
-    with connection.transaction(force_rollback=True):  # the sender changes its mind
+    with connection.transaction(force_rollback=True):
         assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
     assert one(connection, "SELECT count(*) FROM nexus.idempotency_keys") == 0
     assert enqueue(connection, MAIN_QUEUE, [event("a")]).sent == 1
     assert balanced(connection).sent == 1
+
+
+def test_by_default_sql_applies_no_rule_and_an_invalid_request_becomes_a_dead_letter(connection: Connection) -> None:
+    batch = ['{"rsi": 25}', '{"rsi": 101, "event_id": "a"}', "null"]
+    row = connection.execute("SELECT * FROM nexus.enqueue('workflow_main_queue', %s::jsonb[])", (batch,)).fetchone()
+    assert row == (3, 0, 1, 3, None)
+    done = drain(connection)
+    assert (done.completed, done.dead_lettered) == (1, 2)
+
+
+def test_with_validate_sql_names_every_invalid_request_and_sends_none(connection: Connection) -> None:
+    call = "SELECT * FROM nexus.enqueue('workflow_main_queue', %s::jsonb[], validate => true)"
+    batch = ['{"rsi": 25, "event_id": "a"}', '{"rsi": 101, "price": -1}', "null", None, '{"rsi": 75}']
+    row = connection.execute(call, (batch,)).fetchone()
+    kind = {"field": "message", "reason": "must be a JSON object, not null"}
+    faults = [
+        {"position": 2, "field": "rsi", "reason": "must be a number from 0 to 100"},
+        {"position": 3, **kind},
+        {"position": 4, **kind},
+    ]
+    assert row == (0, 0, None, None, faults)
+    assert queued(connection) == []
+    assert one(connection, "SELECT count(*) FROM nexus.idempotency_keys") == 0
+    assert connection.execute(call, ([batch[0], batch[0], batch[4]],)).fetchone() == (2, 1, 1, 2, None)
+    for nothing in ([], None):
+        assert connection.execute(call, (nothing,)).fetchone() == (0, 0, None, None, None)
+
+
+def test_the_sender_role_sends_and_is_told_the_faults_and_reads_no_decision(connection: Connection) -> None:
+    connection.execute("SET ROLE nexus_sender")
+    assert enqueue(connection, MAIN_QUEUE, [event("a")], validate=True) == Sent(1, 0, 1, 1)
+    with pytest.raises(RejectedRequests, match="rsi: must be a number from 0 to 100"):
+        enqueue(connection, MAIN_QUEUE, [event("b", 101)], validate=True)
+    require_queue(connection, MAIN_QUEUE)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("SELECT * FROM workflow_executions")
 
 
 def test_a_delayed_message_waits_unread_until_its_time(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What the indicators must give, and when they must give nothing."""
+"""Indicators equal the published formulas, and have no value where it would not be reliable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRICES = st.floats(min_value=0.5, max_value=2.0)
 
 
 def wilder(closes: list[float], period: int) -> list[float | None]:
-    """Wilder's RSI as the textbook has it; None before the first value or without movement."""
+    """Wilder's RSI as in the textbook; None before the first value or without movement."""
     changes = [after - before for before, after in pairwise(closes)]
     values: list[float | None] = [None] * min(period, len(closes))
     gain = loss = 0.0
@@ -53,7 +53,7 @@ def test_the_rsi_of_the_published_example_is_the_published_one() -> None:
     assert (first.bars_used, last.bars_used) == (15, 33)
 
 
-# Steps of a tenth of a thousandth: real prices come in ticks, and ticks bring flat stretches with them.
+# Steps of a ten-thousandth: real prices come in ticks, and ticks bring flat stretches with them.
 @given(st.lists(st.integers(5_000, 20_000).map(lambda ticks: ticks / 10_000), max_size=80), st.integers(2, 20))
 def test_the_rsi_equals_the_textbook_formula(closes: list[float], period: int) -> None:
     ours = values_of(rsi(closes, period, warm_up=0))
@@ -105,7 +105,7 @@ def test_a_price_that_only_rises_has_100_and_one_that_only_falls_0() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0])
 @pytest.mark.parametrize("index", [0, 7, 159])
-def test_a_close_that_is_no_price_is_refused_by_its_index(bad: float, index: int) -> None:
+def test_a_close_that_is_not_a_price_is_refused_by_its_index(bad: float, index: int) -> None:
     closes = [1.0 + at % 3 for at in range(160)]
     closes[index] = bad
     for indicator in (rsi, trend):

@@ -1,4 +1,4 @@
-"""What a queue may be called."""
+"""Which names of queues are accepted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALLOWED = string.ascii_lowercase + string.digits + "_"
 
 
 @pytest.mark.parametrize("name", [MAIN_QUEUE, RESULTS_QUEUE, ERRORS_QUEUE, "a", "0", "_", "x" * 47])
-def test_a_name_of_small_letters_digits_and_underscores_is_taken_as_it_is(name: str) -> None:
+def test_a_name_of_lower_case_letters_digits_and_underscores_is_accepted(name: str) -> None:
     assert checked_queue(name) == name
 
 
@@ -47,7 +47,7 @@ def test_any_other_name_is_refused_in_one_line(name: str) -> None:
 
 
 @given(st.text(max_size=60) | st.text(ALLOWED, max_size=60))
-def test_a_name_is_taken_exactly_when_it_cannot_share_a_table_with_another(name: str) -> None:
+def test_a_name_is_accepted_exactly_when_it_cannot_share_a_table_with_another(name: str) -> None:
     if 1 <= len(name) <= 47 and set(name) <= set(ALLOWED):
         assert checked_queue(name) == name
     else:
@@ -55,7 +55,7 @@ def test_a_name_is_taken_exactly_when_it_cannot_share_a_table_with_another(name:
             checked_queue(name)
 
 
-def test_a_long_name_is_not_repeated_whole() -> None:
+def test_a_long_name_is_cut_in_the_error() -> None:
     with pytest.raises(UserError) as caught:
         checked_queue("x" * 100_000)
     assert len(str(caught.value)) < 200
