@@ -81,7 +81,7 @@ def send(
 ) -> None:
     """Send one request, a file of JSON lines, or standard input (-).
 
-    Every request is checked first: when one is refused, nothing is sent and the command ends with 2.
+    Every request is checked first: when one is refused, nothing is sent and the exit code is 2.
     """
     from nexus_pipeline.ingress import manual
     from nexus_pipeline.queues.names import checked_queue
@@ -107,23 +107,23 @@ def send(
 
 
 def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_options: bool) -> str | None:
-    """The file to read, `-` for standard input, or None for one request; refuses two ways at once."""
+    """The file to read, `-` for standard input, or None for one request; refuses more than one source."""
     if stdin is not None and stdin != "-":
-        raise UserError(f"{safe(stdin, 100)}: the only argument is - for standard input; a file goes by --file")
+        raise UserError(f"{safe(stdin, 100)}: the only argument is - for standard input; send a file with --file")
     given = [
         name
-        for name, there in (
+        for name, used in (
             ("-", stdin is not None),
             ("--file", file is not None),
             ("--json-request", json_request is not None),
             ("--rsi and the like", by_options),
         )
-        if there
+        if used
     ]
     if not given:
-        raise UserError("nothing to send: give --rsi, --json-request, --file, or - for standard input")
+        raise UserError("nothing to send: use --rsi, --json-request, --file, or - for standard input")
     if len(given) > 1:
-        raise UserError(f"a request comes one way, not by {' and '.join(given)}")
+        raise UserError(f"{' and '.join(given)} exclude each other")
     return stdin or file
 
 
@@ -186,7 +186,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def _send(connection: Connection, batches: Iterable[list[str]], requests: int, queue: str, delay: int) -> _Total:
-    """Send batches of checked requests. Ctrl-C lets the batch that is under way end, so that the count is exact."""
+    """Send batches of checked requests. On Ctrl-C the current batch is completed, so that the count is exact."""
     import psycopg
 
     from nexus_pipeline.database.connection import as_nexus_error
@@ -214,7 +214,7 @@ def _send(connection: Connection, batches: Iterable[list[str]], requests: int, q
 
 
 def _handled(total: _Total, requests: int) -> str:
-    known = f" ({total.duplicates:,} of them were known already)" if total.duplicates else ""
+    known = f" ({total.duplicates:,} of them were sent before)" if total.duplicates else ""
     return f"{total.handled:,} of {requests:,} requests were sent{known}"
 
 
