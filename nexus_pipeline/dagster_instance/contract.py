@@ -1,7 +1,7 @@
 """Every name of Dagster's internals that this package relies on, and the guard that checks them before use.
 
 Names that Dagster does not document can disappear in any release. When one is missing, or its signature has changed,
-the feature built on it is switched off: Dagster's stock behavior takes over, and one warning says why.
+the feature built on it is switched off: Dagster's stock behaviour takes over, and one warning says why.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Dagster's storage: where it is, how few connections it takes, and that a restart of the server goes unnoticed."""
+"""Dagster's storage: where it is, how few connections it opens, and that it survives a restart of the server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["dagster_database", "dagster_template", "instance"]
 
 
 def sessions(connection: Connection) -> set[int]:
-    """The process ids of the sessions in a database, but this one. One that was closed may be seen a moment longer."""
+    """The process ids of the other sessions in a database; a closed one may stay visible for a moment."""
     rows = connection.execute(
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND backend_type = 'client backend'"
@@ -43,10 +43,10 @@ def sessions(connection: Connection) -> set[int]:
     return {row[0] for row in rows}
 
 
-def test_a_process_with_many_threads_and_instances_has_five_connections_at_most(
+def test_a_process_with_many_threads_and_instances_opens_at_most_five_connections(
     instance: dg.DagsterInstance, dagster_database: str
 ) -> None:
-    # What Dagster's web server and code server do: the one asks for pools of its own, the other makes instances.
+    # Dagster's web server asks for pools of its own; its code server creates an instance each second.
     instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
     open_now: set[object] = set()
     most = [0]
@@ -75,12 +75,12 @@ def test_a_process_with_many_threads_and_instances_has_five_connections_at_most(
         sqlalchemy.event.remove(sqlalchemy.Pool, "connect", opened)
         sqlalchemy.event.remove(sqlalchemy.Pool, "close", closed)
     assert 1 <= most[0] <= 5
-    # Afterwards one is kept.
+    # One is kept open.
     with psycopg.connect(dagster_database, autocommit=True) as own:
         wait_until(lambda: len(sessions(own)) <= 1, 30)
 
 
-def test_what_a_run_of_a_hundred_hours_plans_is_stored_in_few_statements(
+def test_planned_events_of_a_hundred_hours_take_few_statements(
     instance: dg.DagsterInstance, dagster_database: str
 ) -> None:
     noon = hour_of(datetime.now(UTC)) - 10 * DAY
@@ -119,17 +119,17 @@ def test_a_restart_of_the_server_goes_unnoticed(monkeypatch: pytest.MonkeyPatch)
         forget_pools()
 
 
-def test_a_server_that_was_never_there_is_said_at_once_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_fails_at_once_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXUS_DAGSTER_DATABASE_URL", "postgresql://me:secret@127.0.0.1:1/dagster")
     began = time.monotonic()
     with pytest.raises(UnavailableError, match=r"^no connection to PostgreSQL at 127\.0\.0\.1:1/dagster: ") as error:
         NexusStorage()
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
-    assert time.monotonic() - began < 9  # and not after the ten seconds that it waits for one that it knew
+    assert time.monotonic() - began < 9  # it waits ten seconds only for a server that has answered before
 
 
-def test_a_missing_database_is_made_beside_that_of_the_messages(server_url: str, conninfo: str) -> None:
+def test_a_missing_database_is_created_next_to_that_of_the_messages(server_url: str, conninfo: str) -> None:
     settings = Settings(database_url=SecretStr(conninfo))
     name = f"{conninfo_to_dict(conninfo)['dbname']}_dagster"
     try:
@@ -142,7 +142,7 @@ def test_a_missing_database_is_made_beside_that_of_the_messages(server_url: str,
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def test_ten_threads_that_miss_the_database_at_once_all_get_it(server_url: str, conninfo: str) -> None:
+def test_ten_threads_can_create_the_missing_database_at_once(server_url: str, conninfo: str) -> None:
     settings = Settings(database_url=SecretStr(conninfo))
     name = f"{conninfo_to_dict(conninfo)['dbname']}_dagster"
     try:
@@ -154,7 +154,7 @@ def test_ten_threads_that_miss_the_database_at_once_all_get_it(server_url: str, 
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def test_a_role_that_may_not_make_the_database_is_told_what_to_do(server_url: str) -> None:
+def test_a_role_that_may_not_create_the_database_is_told_which_statement_to_run(server_url: str) -> None:
     role = f"plain_{uuid4().hex[:8]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(role)))
@@ -171,7 +171,7 @@ def test_a_role_that_may_not_make_the_database_is_told_what_to_do(server_url: st
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
-def test_the_database_that_the_variable_names_is_taken(
+def test_the_database_named_by_the_variable_is_used(
     instance: dg.DagsterInstance, conninfo: str, dagster_database: str
 ) -> None:
     run = instance.create_run_for_job(defs.resolve_job_def("purge_queue_runs"))
