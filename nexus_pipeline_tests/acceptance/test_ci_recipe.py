@@ -21,7 +21,7 @@ def build(nexus_env: dict[str, str], dagster_database: str) -> dict[str, str]:
 
 
 def run(env: dict[str, str], folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=250, check=False)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
 def recipe(env: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ EXAMPLES = PROJECT / "examples"
 
 def program(env: dict[str, str], name: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(EXAMPLES / name)], env=env, capture_output=True, text=True, timeout=240, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

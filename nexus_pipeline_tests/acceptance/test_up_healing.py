@@ -48,7 +48,7 @@ def test_killed_processes_of_up_are_restarted_and_work_continues(home: Path) -> 
         send_and_wait(home, env)
         wait_until(lambda: answers(port), 30)
         command.popen.send_signal(signal.SIGTERM)
-        assert command.popen.wait(100) == 0, command.text
+        assert command.popen.wait(240) == 0, command.text
     assert left_behind(home) == []
 
 

@@ -36,7 +36,7 @@ def load(connection: Connection, total: int, start: datetime, hours: int) -> Non
 
 def dagster(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dagster", *arguments], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=180
+        [sys.executable, "-m", "dagster", *arguments], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=240
     )
 
 

@@ -196,7 +196,7 @@ def test_two_that_mark_closed_hours_at_once_mark_each_once(connection: Connectio
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     assert sorted(found) == [0, 0, 0, 5]
 
 
@@ -375,10 +375,10 @@ def test_rebuilding_the_stale_hours_gives_the_expected_rows_with_writers_and_reb
 
     rebuilders = [guarded(rebuild), guarded(rebuild), guarded(rebuild_ranges)]
     for writer in [guarded(write(number)) for number in range(3)]:
-        writer.join(120)
+        writer.join(240)
     stop.set()
     for rebuilder in rebuilders:
-        rebuilder.join(60)
+        rebuilder.join(240)
     assert failures == []
     assert one(connection, "SELECT count(*) FROM workflow_executions") == 180
     heal(connection)

@@ -39,7 +39,7 @@ def record(connection: Connection, moment: datetime) -> None:
 def first_key(env: dict[str, str]) -> str:
     """The first partition of the definitions, as a process of its own loads them."""
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_KEY], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FIRST_KEY], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
@@ -79,7 +79,7 @@ def test_before_the_first_migration_it_is_what_a_migration_would_record(empty_da
 def test_definitions_load_without_a_database_and_the_log_has_no_secret(nexus_env: dict[str, str]) -> None:
     env = {**nexus_env, "NEXUS_DATABASE_URL": "postgresql://nobody:geheim@127.0.0.1:1/nothing"}
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_KEY], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FIRST_KEY], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{default_start(datetime.now(UTC)):%Y-%m-%d-%H:%M}"

@@ -189,7 +189,7 @@ def test_two_at_once_over_overlapping_ranges_leave_the_right_rows(connection: Co
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert failures == []
     for table in TABLES:
         assert differences(connection, table) == []
@@ -226,7 +226,7 @@ def test_a_connection_lost_while_rebuilding_leaves_the_window_as_it_was(
             if waiting:
                 break
             threading.Event().wait(0.05)
-        thread.join(30)
+        thread.join(240)
     assert len(broken) == 1
     assert connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall() == before
     assert stale(connection, table.name) == marks != set()

@@ -196,7 +196,7 @@ def test_ctrl_c_ends_after_a_whole_batch_and_says_how_many_were_sent(
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, out) == (130, "")
     sent = one(connection, "SELECT count(*) FROM pgmq.q_workflow_main_queue")
     assert err == f"nexus: interrupted: {sent:,} of 50,000,000 requests were sent\n"
@@ -215,7 +215,7 @@ def test_a_lost_connection_is_told_with_what_is_known(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'nexus'"
         )
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, out, err.count("\n")) == (1, "", 1)
     known = re.fullmatch(
         r"nexus: the connection to PostgreSQL was lost: .*: ([\d,]+) of 50,000,000 requests were sent,"
@@ -242,7 +242,7 @@ def test_a_long_send_shows_a_bar_on_a_terminal_only(nexus_env: dict[str, str], c
             shown += os.read(ours, 65_536)
         except OSError:  # the other side is closed
             break
-    assert process.wait(120) == 130
+    assert process.wait(240) == 130
     assert process.stdout is not None
     assert process.stdout.read() == b""
     process.stdout.close()

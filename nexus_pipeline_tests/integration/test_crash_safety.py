@@ -118,7 +118,7 @@ class Workers:
         self.pids.remove(pid)
         worker = psutil.Process(pid)
         os.kill(pid, signal.SIGKILL)
-        psutil.wait_procs([worker], timeout=10)
+        psutil.wait_procs([worker], timeout=60)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def wait_until_alone(connection: Connection) -> None:
     )
 
 
-def wait_for(connection: Connection, condition: str, seconds: float = 60) -> None:
+def wait_for(connection: Connection, condition: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not one(connection, condition):
         assert time.monotonic() < deadline, condition
@@ -259,7 +259,7 @@ def own_server() -> Iterator[tuple[embedded.ServerInfo, Path]]:
 
 def kill_server(info: embedded.ServerInfo) -> None:
     os.kill(info.pid, signal.SIGKILL)
-    wait_for_end = time.monotonic() + 60
+    wait_for_end = time.monotonic() + 240
     while psutil.pid_exists(info.pid) and time.monotonic() < wait_for_end:
         time.sleep(0.01)
 
@@ -279,7 +279,7 @@ def kill_a_worker_of_the_server(info: embedded.ServerInfo) -> None:
 
 def send_until_it_is_said_to_be_done(url: str, home: Path, requests: list[str]) -> None:
     """A sender that heard nothing sends again: the events name themselves."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         try:
             with connect(url) as connection:

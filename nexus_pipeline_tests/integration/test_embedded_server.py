@@ -66,7 +66,7 @@ def test_interrupting_the_starter_and_its_whole_process_group_leaves_the_server_
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=240)
     assert process.returncode != 0
     found = embedded.find(home)
     assert found is not None

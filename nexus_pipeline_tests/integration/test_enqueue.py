@@ -140,7 +140,7 @@ def test_two_senders_of_the_same_events_in_opposite_order_send_each_once_and_nev
         with psycopg.connect(conninfo, autocommit=True) as sender:
             for batch in range(10):
                 events = [event(f"{batch}-{place}") for place in range(300)]
-                together.wait(timeout=60)
+                together.wait(timeout=240)
                 total += enqueue(sender, MAIN_QUEUE, events[:: -1 if number % 2 else 1]).sent
         return total
 

@@ -108,7 +108,7 @@ class Background:
         with suppress(psutil.NoSuchProcess):
             own = psutil.Process(self.popen.pid)
             end_all([own, *own.children(recursive=True)])
-        self.popen.wait(10)
+        self.popen.wait(240)
 
 
 @contextmanager

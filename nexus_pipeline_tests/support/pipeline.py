@@ -59,7 +59,7 @@ class Sender:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(240)
         assert not self._thread.is_alive()
 
     def _send(self) -> None:
@@ -94,7 +94,7 @@ def pipeline(home: Path, url: str) -> Iterator[tuple[Background, int]]:
         yield up, port
         assert up.popen.poll() is None, up.text
         up.popen.terminate()
-        assert up.popen.wait(120) == 0, up.text
+        assert up.popen.wait(240) == 0, up.text
     assert left_behind(home) == []
 
 

@@ -33,7 +33,7 @@ def test_down_ends_the_recorded_processes_and_removes_the_record(
     assert (home / "up.json").stat().st_mode & 0o777 == 0o600
     ended = nexus("down", "--json")
     assert (ended.code, json.loads(ended.out)) == (0, {"stopped": ["webserver"], "server": False})
-    sleeper.wait(10)
+    sleeper.wait(240)
     assert not psutil.pid_exists(sleeper.pid)
     assert not (home / "up.json").exists()
 
