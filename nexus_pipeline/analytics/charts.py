@@ -5,16 +5,38 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from nexus_pipeline.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from nexus_pipeline.analytics.daily_report import HourOfDay
 
 _SIZE_INCHES = (9.0, 2.6)
 # Distinguishable for people with red-green colour blindness.
 _BUY, _SELL, _HOLD, _FAILED = "#0072b2", "#d55e00", "#bbbbbb", "#000000"
+
+
+@dataclass(frozen=True)
+class HourOfDay:
+    """An hour of the report: signals by event hour, attempts by processing hour. Times in ms."""
+
+    hour: datetime
+    executions: int
+    buy: int
+    sell: int
+    hold: int
+    failed: int
+    avg_rsi: float | None
+    min_rsi: float | None
+    max_rsi: float | None
+    processed: int
+    success_rate: float | None
+    throughput_per_s: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p95_wait_ms: float | None
+    retried: int
+    dead_lettered: int
 
 
 def chart_signals(hours: Sequence[HourOfDay]) -> str:

@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nexus_pipeline.analytics.charts import chart_latency, chart_rsi, chart_signals
+from nexus_pipeline.analytics.charts import HourOfDay, chart_latency, chart_rsi, chart_signals
 from nexus_pipeline.analytics.hours import DAY
 from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.tables import DAILY_REPORT
 from nexus_pipeline.analytics.windows import replacing
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import rows_as
+from nexus_pipeline.database.statements import queries, rows_as
 
 _MAX_SYMBOLS = 20
 _STYLE = """
@@ -32,29 +32,6 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; background: #fff; border-radius: .4rem; padding: .5rem; }
 figure svg { width: 100%; height: auto; display: block; }
 """
-
-
-@dataclass(frozen=True)
-class HourOfDay:
-    """An hour of the report: signals by event hour, attempts by processing hour. Times in ms."""
-
-    hour: datetime
-    executions: int
-    buy: int
-    sell: int
-    hold: int
-    failed: int
-    avg_rsi: float | None
-    min_rsi: float | None
-    max_rsi: float | None
-    processed: int
-    success_rate: float | None
-    throughput_per_s: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p95_wait_ms: float | None
-    retried: int
-    dead_lettered: int
 
 
 @dataclass(frozen=True)
@@ -99,8 +76,9 @@ def write_report(connection: Connection, home: Path, day: datetime) -> Report:
     """
     bounds = {"start": day, "before": day + DAY}
     path = report_file(home, day)
-    with replacing(connection, DAILY_REPORT) as named:
-        named.take_marks(connection, asset=DAILY_REPORT, **bounds)
+    named = queries("daily_report")
+    with replacing(connection, DAILY_REPORT) as rebuilding:
+        rebuilding.take_marks(connection, asset=DAILY_REPORT, **bounds)
         hours = rows_as(HourOfDay, connection, named.day_by_hour, **bounds)
         symbols = rows_as(SymbolOfDay, connection, named.day_by_symbol, **bounds)
         report = _report(day, hours, symbols)

@@ -69,7 +69,7 @@ def outcomes(connection: Connection, window: Window | None) -> Outcomes:
     """The outcomes in hourly_workflow_metrics; without a window, those of the last 24 hours and the open one."""
     open_hour = hour_of(datetime.now(UTC))
     window = window or Window(open_hour - DAY, open_hour + HOUR)
-    (found,) = rows_as(Outcomes, connection, queries("analytics").outcomes, start=window.start, before=window.before)
+    (found,) = rows_as(Outcomes, connection, queries("quality").outcomes, start=window.start, before=window.before)
     return found
 
 
@@ -89,7 +89,7 @@ class DeadLetterGrowth:
 
 def dead_letter_growth(connection: Connection) -> DeadLetterGrowth:
     """The dead letters now and in the last hour."""
-    (found,) = rows_as(DeadLetterGrowth, connection, queries("analytics").dead_letter_growth)
+    (found,) = rows_as(DeadLetterGrowth, connection, queries("quality").dead_letter_growth)
     return found
 
 
@@ -116,5 +116,5 @@ class EventLag:
 
 def event_lag(connection: Connection, window: Window) -> EventLag:
     """The lag by event time in a window, which rebuilding an old hour does not improve."""
-    (found,) = rows_as(EventLag, connection, queries("analytics").event_lag, start=window.start, before=window.before)
+    (found,) = rows_as(EventLag, connection, queries("quality").event_lag, start=window.start, before=window.before)
     return found

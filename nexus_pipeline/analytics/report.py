@@ -75,7 +75,7 @@ _TIMES = (("avg_processing_time", "average, ms"), ("p95_processing_time", "p95, 
 
 def hours_report(connection: Connection, hours: int) -> HoursReport:
     """The last `hours` hours of processing, including the open one and hours without executions."""
-    return HoursReport(rows_as(ReportHour, connection, queries("analytics").report_hours, hours=hours))
+    return HoursReport(rows_as(ReportHour, connection, queries("report").report_hours, hours=hours))
 
 
 def sparkline(values: Sequence[float | None]) -> str:

@@ -68,7 +68,7 @@ def _stale(found: Sequence[datetime], before_first: int) -> Stale:
 
 def stale_partitions(connection: Connection, asset: str, since: datetime, before: datetime) -> list[datetime]:
     """The stale partitions of the asset by their start in UTC, oldest first."""
-    rows = queries("analytics").stale_partitions(connection, asset=asset, since=since, before=before)
+    rows = queries("stale").stale_partitions(connection, asset=asset, since=since, before=before)
     return [start.astimezone(UTC) for (start,) in rows]
 
 
@@ -78,7 +78,7 @@ def mark_closed_hours(connection: Connection) -> int:
     That is once an hour, and therefore also the moment to reduce equal marks to one. An asset that is being rebuilt is
     left for the next time.
     """
-    named = queries("analytics")
+    named = queries("stale")
     closed = int(named.mark_closed_hours(connection))
     if closed:
         for asset in (*(table.name for table in TABLES), DAILY_REPORT):

@@ -45,7 +45,7 @@ def _recorded(settings: Settings) -> datetime | None:
         return None
     try:
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
-            return datetime.fromtimestamp(queries("analytics").partitions_start(connection), UTC)
+            return datetime.fromtimestamp(queries("start").partitions_start(connection), UTC)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
     except psycopg.Error as error:

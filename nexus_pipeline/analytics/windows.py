@@ -31,7 +31,7 @@ def replacing(connection: Connection, asset: str) -> Iterator[Any]:
     default: each statement must see what was committed before it, since the marks are taken in one and the executions
     are read in another.
     """
-    named = queries("analytics")
+    named = queries("windows")
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # For the sorts of a year's window; and compiling costs more than a plan that runs for milliseconds.

@@ -155,7 +155,7 @@ def test_the_rows_and_the_marks_of_one_hour_are_deleted_by_index(connection: Con
     for name in (*(table.name for table in TABLES), "nexus.stale_marks"):
         connection.execute(f"ANALYZE {name}")
     bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11"), "asset": SIGNALS.name}
-    for statement in (queries("analytics").take_marks, *(table.statements.delete for table in TABLES)):
+    for statement in (queries("windows").take_marks, *(table.statements.delete for table in TABLES)):
         plan = explained(connection, statement, bounds)
         assert "Seq Scan" not in {node["Node Type"] for node in _nodes(plan)}, plan
 

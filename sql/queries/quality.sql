@@ -1,0 +1,34 @@
+-- The statements of nexus_pipeline/analytics/quality.py.
+
+-- name: outcomes(start, before)^
+-- Final executions, how many of them failed, and the hour with the slowest p95 (ms).
+SELECT coalesce(sum(m.successful + m.dead_lettered), 0)::bigint AS final,
+       coalesce(sum(m.dead_lettered), 0)::bigint AS failed,
+       max(m.p95_processing_ms) AS worst_p95_ms,
+       (array_agg(m.hour ORDER BY m.p95_processing_ms DESC, m.hour)
+            FILTER (WHERE m.p95_processing_ms IS NOT NULL))[1] AS worst_hour
+  FROM public.hourly_workflow_metrics m
+ WHERE m.hour >= :start AND m.hour < :before;
+
+-- name: dead_letter_growth()^
+-- Dead letters that are waiting, those that arrived in the last hour, and those that were redriven or discarded in it.
+SELECT (SELECT count(*) FROM pgmq.q_workflow_errors) AS waiting,
+       (SELECT count(*) FROM pgmq.q_workflow_errors q WHERE q.enqueued_at > clock_timestamp() - interval '1 hour')
+         + (SELECT count(*) FROM nexus.dead_letter_actions a
+             WHERE a.dead_lettered_at > clock_timestamp() - interval '1 hour') AS arrived,
+       (SELECT count(*) FROM nexus.dead_letter_actions a
+         WHERE a.acted_at > clock_timestamp() - interval '1 hour') AS handled;
+
+-- name: event_lag(start, before)^
+-- The newest event hour of a final execution and the newest aggregated hour of the window; and for how long (s) its oldest
+-- mark has been there, 0 without any.
+SELECT (SELECT nexus.hour_of(e.event_time)
+          FROM public.workflow_executions e
+         WHERE e.event_time < :before
+           AND e.status IN ('completed', 'error')
+         ORDER BY e.event_time DESC LIMIT 1) AS newest_event,
+       (SELECT max(a.hour) FROM public.hourly_signal_aggregates a WHERE a.hour < :before) AS newest_aggregated,
+       coalesce(extract(epoch FROM clock_timestamp() - (
+           SELECT min(m.since) FROM nexus.stale_marks m
+            WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before)), 0)::float8
+           AS stale_s;
