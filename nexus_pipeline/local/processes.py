@@ -105,7 +105,7 @@ class Stack:
         """URL of the Dagster UI."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, wait_seconds: float = 90) -> None:
+    def start(self, wait_seconds: float = 300) -> None:
         """Start all processes; returns when the UI answers.
 
         Raises:

@@ -117,7 +117,7 @@ def test_a_pgmq_that_somebody_else_installed_is_used_as_it_is_with_its_queues(em
         connection.execute("SELECT pgmq.create('their_queue')")
         connection.execute("CREATE FUNCTION pgmq.theirs() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
         connection.execute("""SELECT pgmq.send('their_queue', '{"a": 1}')""")
-    assert migrate(empty_database) == migration_names()
+    assert migrate(empty_database).migrations == migration_names()
     update_pgmq(empty_database)
     with connect(empty_database) as connection:
         assert one(connection, "SELECT pgmq.theirs()") == 1
