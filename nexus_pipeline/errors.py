@@ -1,7 +1,8 @@
-"""The error family: whatever the product raises on purpose derives from `NexusError`.
+"""The error family: every error that is raised on purpose derives from `NexusError`.
 
-The class says who has to act: the user (`UserError` and its children), an operator (`UnavailableError`), or the reader
-of a log (`FailedError`). Anything that is no `NexusError` is a defect of ours and keeps its traceback.
+The class says who can act: the user (`UserError` and its children), an operator (`UnavailableError`), or the reader of
+a log (`FailedError`). Any other exception is a defect and keeps its traceback. Errors of PostgreSQL are translated by
+`database.connection.as_nexus_error`. Raise these classes directly; a subclass is for a caller that catches it apart.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ class NexusError(Exception):
     """An error with one line of text for people, without secrets."""
 
     exit_code: ClassVar[int] = 1
-    """What `nexus` ends with."""
+    """Exit code of `nexus`."""
     http_status: ClassVar[int] = 500
-    """What the API answers with."""
+    """Status code of the HTTP API."""
 
 
 class UserError(NexusError):
@@ -26,29 +27,29 @@ class UserError(NexusError):
 
 
 class NotFoundError(UserError):
-    """What was asked for does not exist."""
+    """The object that was asked for does not exist."""
 
     http_status = 404
 
 
 class ConflictError(UserError):
-    """What was asked for contradicts what is there."""
+    """The request contradicts the current state."""
 
     http_status = 409
 
 
 class UnavailableError(NexusError):
-    """PostgreSQL, a process or the machine cannot do its part; the text says what an operator can do."""
+    """PostgreSQL, a process or the machine is not usable; the text says what an operator can do."""
 
     http_status = 503
 
 
 class FailedError(NexusError):
-    """Work that was begun could not be finished; the text says how far it came."""
+    """Work was started and could not be completed; the text says how far it got."""
 
 
 class InterruptError(NexusError):
-    """Ctrl-C in the middle of the work; the text says how far it came."""
+    """Ctrl-C interrupted the work; the text says how far it got."""
 
     exit_code = 130
     http_status = 503
