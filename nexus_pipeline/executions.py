@@ -1,4 +1,4 @@
-"""What was decided: the rows of `workflow_executions`, each an attempt at a message."""
+"""The record of decisions: the rows of `workflow_executions`, one for each attempt at a message."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import queries
+from nexus_pipeline.database.statements import queries, rows_as
+from nexus_pipeline.errors import NotFoundError
 
 STATUSES: Final = ("completed", "retrying", "error", "pending", "processing")
-"""What `status` may be: see sql/migrations/0002.executions.sql."""
+"""The values of `status`; sql/migrations/0002.executions.sql says what each means."""
 SIGNALS: Final = ("BUY", "SELL", "HOLD")
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One attempt at a message; decision and error are None where there is none."""
+    """One attempt at a message. The fields of a decision, or of an error, are None where there is none."""
 
     id: UUID
     status: str
@@ -31,10 +32,14 @@ class Execution:
     risk_level: str | None
     workflow_version: str | None
     attempt: int | None
+    """1 for the first."""
     msg_id: int | None
     processing_time_ms: int | None
+    """From claim to decision, ms."""
     occurred_at: datetime | None
+    """The time of the event, where the request names it."""
     created_at: datetime | None
+    """When the attempt was settled."""
     error_class: str | None
     error_message: str | None
 
@@ -47,16 +52,29 @@ def list_executions(
     signal: str | None = None,
     msg_id: int | None = None,
     since: datetime | None = None,
-    at_most: int = 20,
+    max_rows: int = 20,
 ) -> list[Execution]:
-    """The newest executions that match all that is given. `signal` is BUY, SELL or HOLD, strong ones included."""
-    rows = queries("executions").list_executions(
-        connection, status=status, symbol=symbol, signal=signal, msg_id=msg_id, since=since, at_most=at_most
+    """The newest executions that match all criteria. `signal` is BUY, SELL or HOLD and includes strong signals."""
+    return rows_as(
+        Execution,
+        connection,
+        queries("executions").list_executions,
+        status=status,
+        symbol=symbol,
+        signal=signal,
+        msg_id=msg_id,
+        since=since,
+        max_rows=max_rows,
     )
-    return [Execution(*row) for row in rows]
 
 
-def one_execution(connection: Connection, execution_id: UUID) -> dict[str, Any] | None:
-    """All columns of an execution as a JSON object; None when there is none with this id."""
-    row = queries("executions").one_execution(connection, execution_id=execution_id)
-    return None if row is None else row[0]
+def find_execution(connection: Connection, execution_id: UUID) -> dict[str, Any]:
+    """All columns of an execution as a JSON object.
+
+    Raises:
+        NotFoundError: no execution has this id.
+    """
+    found: dict[str, Any] | None = queries("executions").find_execution(connection, execution_id=execution_id)
+    if found is None:
+        raise NotFoundError(f"there is no execution {execution_id}")
+    return found

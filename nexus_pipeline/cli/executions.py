@@ -1,4 +1,4 @@
-"""`nexus executions`: what was decided."""
+"""`nexus executions`: list decisions, or show one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, one_of, parse_since, utf8
 from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, table, to_json
 from nexus_pipeline.cli.root import app
-from nexus_pipeline.errors import NotFoundError, UserError
+from nexus_pipeline.errors import UserError
 
 executions_app = typer.Typer()
-app.add_typer(executions_app, name="executions", short_help="List what was decided, or show one decision.")
+app.add_typer(executions_app, name="executions", short_help="List decisions, or show one.")
 
 
 @executions_app.callback(
@@ -26,24 +26,25 @@ def executions(
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help="completed, retrying, error, pending or processing.")
     ] = None,
-    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="What is traded.", callback=utf8)] = None,
+    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="Only this symbol.", callback=utf8)] = None,
     signal: Annotated[
-        str | None, typer.Option(metavar="SIGNAL", help="BUY, SELL or HOLD; strong ones belong to theirs.")
+        str | None, typer.Option(metavar="SIGNAL", help="BUY, SELL or HOLD, strong signals included.")
     ] = None,
     msg_id: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=MAX_ID, help="The attempts at this message.")
+        int | None, typer.Option(metavar="N", min=0, max=MAX_ID, help="Only attempts at this message.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="As in 90s, 30m, 1h, 2d, 1w, or 2026-01-31T09:00:00Z.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Since then, as in 90s, 30m, 1h, 2d, 1w, or 2026-01-31T09:00:00Z."),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Rows at most.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List what was decided, newest first, or show one decision whole."""
+    """List decisions, newest first, or show one in full."""
     if context.invoked_subcommand is not None:
         given = [value for value in (status, symbol, signal, msg_id, since) if value is not None]
         if given or as_json or limit != 20:
-            raise UserError("options of the list do not go before `show`: nexus executions show ID [--json]")
+            raise UserError("`show` takes no options of the list: nexus executions show ID [--json]")
         return
     from nexus_pipeline.executions import SIGNALS, STATUSES, list_executions
 
@@ -52,7 +53,7 @@ def executions(
     moment = parse_since(since, datetime.now(UTC)) if since is not None else None
     with database() as connection:
         found = list_executions(
-            connection, status=status, symbol=symbol, signal=signal, msg_id=msg_id, since=moment, at_most=limit
+            connection, status=status, symbol=symbol, signal=signal, msg_id=msg_id, since=moment, max_rows=limit
         )
     if as_json:
         say_json(found)
@@ -76,24 +77,22 @@ def executions(
 
 @executions_app.command(
     "show",
-    short_help="Show one decision whole.",
+    short_help="Show one decision in full.",
     epilog="Example: nexus executions show 019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d",
 )
 def show_execution(
     execution_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the execution, a UUID.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show one execution whole: what came in, what was decided or why it failed."""
-    from nexus_pipeline.executions import one_execution
+    """Show one execution in full: the request, the decision, or why it failed."""
+    from nexus_pipeline.executions import find_execution
 
     try:
         wanted = UUID(execution_id)
     except ValueError:
-        raise UserError(f"{safe(execution_id, 60)}: is no id of an execution, which is a UUID") from None
+        raise UserError(f"{safe(execution_id, 60)} is not the id of an execution, which is a UUID") from None
     with database() as connection:
-        found = one_execution(connection, wanted)
-    if found is None:
-        raise NotFoundError(f"there is no execution {wanted}")
+        found = find_execution(connection, wanted)
     if as_json:
         say_json(found)
     else:

@@ -131,7 +131,7 @@ USER_ERRORS = [
     ("executions --since 999999999w", "--since"),
     ("executions --limit 0", "--limit"),
     ("executions --msg-id -1", "--msg-id"),
-    ("executions show 12", "12: is no id of an execution"),
+    ("executions show 12", "12 is not the id of an execution"),
     ("executions show", "Missing argument"),
     (f"executions --json show {ID}", "do not go before"),
     ("errors", "Missing command"),

@@ -1,8 +1,8 @@
--- The statements of nexus_pipeline/processing/executions.py.
+-- The statements of nexus_pipeline/executions.py.
 
--- name: list_executions(status, symbol, signal, msg_id, since, at_most)
--- The newest executions that match. Those of a message are asked for status by status, as their indexes are: a final
--- one, or a failed attempt. (Without it, a half million rows took 106 ms instead of 0.3.)
+-- name: list_executions(status, symbol, signal, msg_id, since, max_rows)
+-- The newest executions that match. Those of a message are asked for status by status, as the conditions of their two
+-- indexes are: a final one, or a failed attempt. (Otherwise half a million rows took 106 ms instead of 0.3.)
 SELECT e.id, e.status, e.symbol, coalesce(e.output_data ->> 'enhanced_signal', e.output_data ->> 'signal') AS signal,
        (e.output_data ->> 'rsi')::numeric AS rsi, (e.output_data ->> 'confidence')::numeric AS confidence,
        e.output_data ->> 'risk_level' AS risk_level, e.workflow_version, e.attempt, e.msg_id, e.processing_time_ms,
@@ -17,8 +17,8 @@ SELECT e.id, e.status, e.symbol, coalesce(e.output_data ->> 'enhanced_signal', e
         OR (e.msg_id = :msg_id AND e.status = 'retrying'))
    AND (:since::timestamptz IS NULL OR e.created_at >= :since)
  ORDER BY e.created_at DESC, e.id DESC
- LIMIT :at_most;
+ LIMIT :max_rows;
 
--- name: one_execution(execution_id)^
--- An execution whole, as JSON.
+-- name: find_execution(execution_id)$
+-- All columns of an execution as a JSON object.
 SELECT to_jsonb(e) FROM public.workflow_executions e WHERE e.id = :execution_id;
