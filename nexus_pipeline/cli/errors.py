@@ -1,10 +1,10 @@
-"""`nexus errors`: the dead letters, and what to do with them."""
+"""`nexus errors`: list, show, redrive and discard dead letters."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from nexus_pipeline.cli.output import (
     console,
     counted,
     database,
-    note,
     safe,
     say,
     say_json,
@@ -21,11 +20,10 @@ from nexus_pipeline.cli.output import (
     to_json,
 )
 from nexus_pipeline.cli.root import app
-from nexus_pipeline.errors import FailedError, NotFoundError, UserError
+from nexus_pipeline.errors import FailedError, UserError
 
 if TYPE_CHECKING:
-    from nexus_pipeline.database.connection import Connection
-    from nexus_pipeline.queues.dead_letters import Acted, Action
+    from nexus_pipeline.queues.dead_letters import Outcome
 
 errors_app = typer.Typer(
     help="List, show, send again or discard dead letters: messages whose last attempt failed.",
@@ -35,10 +33,10 @@ app.add_typer(errors_app, name="errors", short_help="List, show, redrive or disc
 
 _Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids of dead letters.", show_default=False)]
 _Class = Annotated[str | None, typer.Option("--class", metavar="CLASS", help="All of this error class.", callback=utf8)]
-_All = Annotated[bool, typer.Option("--all", help="All that wait.")]
-_Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the record.", callback=utf8)]
+_All = Annotated[bool, typer.Option("--all", help="All that wait for an action.")]
+_Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Reason, for the record.", callback=utf8)]
 _Limit = Annotated[
-    int | None, typer.Option(metavar="N", min=1, max=2**31 - 1, help="The oldest so many only, of --class or --all.")
+    int | None, typer.Option(metavar="N", min=1, max=2**31 - 1, help="With --class or --all: at most the N oldest.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -46,14 +44,14 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @errors_app.command("list", epilog="Example: nexus errors list --class invalid_input --limit 5")
 def list_errors(
     error_class: Annotated[
-        str | None, typer.Option("--class", metavar="CLASS", help="Of this error class.", callback=utf8)
+        str | None, typer.Option("--class", metavar="CLASS", help="Only this error class.", callback=utf8)
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Rows at most.")] = 50,
-    by_class: Annotated[bool, typer.Option("--by-class", help="Count them by error class.")] = False,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 50,
+    by_class: Annotated[bool, typer.Option("--by-class", help="Count by error class.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List the dead letters that wait, newest first."""
-    from nexus_pipeline.queues.dead_letters import count_by_class, list_letters
+    """List the dead letters that wait for an action, newest first."""
+    from nexus_pipeline.queues.dead_letters import count_by_class, list_dead_letters
 
     if by_class and error_class is not None:
         raise UserError("--by-class counts all classes: leave out --class")
@@ -64,18 +62,18 @@ def list_errors(
                 say_json(counts)
                 return
             rows = [[each.error_class, f"{each.letters:,}", each.oldest, each.newest] for each in counts]
-            console().print(table(["class", "letters", "oldest", "newest"], rows, numbers=("letters",)))
+            console().print(table(["class", "dead letters", "oldest", "newest"], rows, numbers=("dead letters",)))
             return
-        letters = list_letters(connection, error_class, limit)
+        found = list_dead_letters(connection, error_class, limit)
     if as_json:
-        say_json(letters)
+        say_json(found)
         return
     rows = [
         [
             each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
             each.original_queue, each.original_msg_id, each.error_message,
         ]
-        for each in letters
+        for each in found
     ]  # fmt: skip
     columns = ["id", "since", "class", "code", "attempts", "queue", "message", "reason"]
     if rows:
@@ -85,29 +83,20 @@ def list_errors(
     say(counted(len(rows), "dead letter") + (", and there may be more: --limit" if len(rows) == limit else ""))
 
 
-@errors_app.command("show", short_help="Show one dead letter whole.", epilog="Example: nexus errors show 12")
+@errors_app.command("show", short_help="Show one dead letter in full.", epilog="Example: nexus errors show 12")
 def show_error(
     dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)],
     as_json: _Json = False,
 ) -> None:
-    """Show one dead letter whole: the message, every attempt at it, and what was done with it."""
-    from nexus_pipeline.queues.dead_letters import show_letter
+    """Show one dead letter in full: the message, every attempt at it, and every action."""
+    from nexus_pipeline.queues.dead_letters import dead_letter_history
 
     with database() as connection:
-        letter = show_letter(connection, dead_letter_id)
-    if letter is None:
-        raise NotFoundError(f"there is no dead letter {dead_letter_id}")
-    whole = {
-        "dead_letter_id": dead_letter_id,
-        "dead_lettered_at": letter.dead_lettered_at,
-        "message": letter.message,
-        "attempts": letter.attempts,
-        "actions": letter.actions,
-    }
+        history = dead_letter_history(connection, dead_letter_id)
     if as_json:
-        say_json(whole)
+        say_json(history)
     else:
-        say(to_json(whole, readable=True))
+        say(to_json(history, readable=True))
 
 
 @errors_app.command(
@@ -123,8 +112,15 @@ def redrive(
     limit: _Limit = None,
     as_json: _Json = False,
 ) -> None:
-    """Send dead letters again, as new messages of their queues that point back; each of them once."""
-    _act("redrive", ids, error_class, everything, reason, limit, as_json)
+    """Send dead letters again, each once, as new messages of their queues that point back."""
+    from nexus_pipeline.queues import dead_letters
+
+    _check_choice(ids, error_class, everything, limit)
+    with database() as connection:
+        outcome = dead_letters.redrive(
+            connection, ids=ids or None, error_class=error_class, max_rows=limit, reason=reason
+        )
+    _report("redrive", outcome, one_by_one=bool(ids), as_json=as_json)
 
 
 @errors_app.command(
@@ -141,11 +137,17 @@ def discard(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, for --class and --all.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Give dead letters up: they leave the queue, and are kept in its archive."""
+    """Discard dead letters: they move from their queue to its archive."""
+    from nexus_pipeline.queues import dead_letters
+
     _check_choice(ids, error_class, everything, limit)
     if not ids and not yes:
         _confirm(error_class, limit)
-    _act("discard", ids, error_class, everything, reason, limit, as_json)
+    with database() as connection:
+        outcome = dead_letters.discard(
+            connection, ids=ids or None, error_class=error_class, max_rows=limit, reason=reason
+        )
+    _report("discard", outcome, one_by_one=bool(ids), as_json=as_json)
 
 
 def _check_choice(ids: Sequence[int] | None, error_class: str | None, everything: bool, limit: int | None) -> None:
@@ -155,15 +157,15 @@ def _check_choice(ids: Sequence[int] | None, error_class: str | None, everything
         raise UserError("--limit belongs to --class and --all")
     for each in ids or ():
         if not 1 <= each <= MAX_ID:
-            raise UserError(f"{each}: is no id of a dead letter")
+            raise UserError(f"{each} is not the id of a dead letter")
 
 
 def _confirm(error_class: str | None, limit: int | None) -> None:
-    """Asks on the terminal before many are discarded; where there is none, --yes must say it."""
+    """Asks on the terminal before many are discarded; without a terminal, --yes is required."""
     from nexus_pipeline.queues.dead_letters import count_by_class
 
     if not sys.stdin.isatty():
-        raise UserError("discarding by --class or --all needs --yes where nobody can be asked")
+        raise UserError("discarding by --class or --all needs --yes without a terminal to ask on")
     with database() as connection:
         found = [each.letters for each in count_by_class(connection) if error_class in (None, each.error_class)]
     number = sum(found) if limit is None else min(sum(found), limit)
@@ -171,86 +173,15 @@ def _confirm(error_class: str | None, limit: int | None) -> None:
         raise FailedError("nothing was discarded")
 
 
-def _act(
-    action: Literal["redrive", "discard"],
-    ids: Sequence[int] | None,
-    error_class: str | None,
-    everything: bool,
-    reason: str | None,
-    limit: int | None,
-    as_json: bool,
-) -> None:
-    from nexus_pipeline.queues.dead_letters import act
-
-    _check_choice(ids, error_class, everything, limit)
-    with database() as connection:
-        already = _settle_ids(connection, action, ids) if ids else []
-        done = act(connection, action, ids=ids or None, error_class=error_class, at_most=limit, reason=reason)
-        if ids:
-            already += _left_over(connection, action, ids, done, already)
+def _report(action: str, outcome: Outcome, *, one_by_one: bool, as_json: bool) -> None:
     if as_json:
-        say_json({"action": action, "done": done, "already": already})
+        say_json({"action": action, "done": outcome.done, "already": outcome.already})
         return
-    for each in already:
-        say(f"dead letter {each.dead_letter_id}: {_said(each)}")
-    if ids:
-        for one in done:
-            said = (
-                f"redriven as message {one.new_msg_id} of {one.original_queue}" if action == "redrive" else "discarded"
-            )
-            say(f"dead letter {one.dead_letter_id}: {said}")
-    say(f"{counted(len(done), 'dead letter')} {'redriven' if action == 'redrive' else 'discarded'}")
-
-
-def _settle_ids(connection: Connection, action: str, ids: Sequence[int]) -> list[Action]:
-    """What was done before with those of `ids` that no longer wait; refuses, before anything is done, ids that
-    never were, and those that another action has ended.
-    """
-    from nexus_pipeline.queues.dead_letters import actions_of
-
-    rows = connection.execute(
-        "SELECT dead_letter_id, original_queue IN (SELECT queue_name FROM nexus.queues)"
-        " FROM nexus.dead_letters WHERE dead_letter_id = ANY (%s)",
-        (list(ids),),
-    ).fetchall()
-    waiting = {row[0]: bool(row[1]) for row in rows}
-    gone = [each for each in dict.fromkeys(ids) if each not in waiting]
-    before = {each.dead_letter_id: each for each in actions_of(connection, gone)}
-    faults = [f"there is no dead letter {each}" for each in gone if each not in before]
-    faults += [
-        f"dead letter {each.dead_letter_id} cannot be {_done(action)}: {_said(each)}"
-        for each in before.values()
-        if each.action != action
-    ]
-    if action == "redrive":
-        faults += [
-            f"dead letter {each} cannot be redriven: no queue that takes requests stands in it"
-            for each, served in waiting.items()
-            if not served
-        ]
-    if faults:
-        for fault in faults[1:11]:
-            note(f"nexus: {fault}")
-        raise UserError(f"{faults[0]}; nothing was {_done(action)}")
-    return list(before.values())
-
-
-def _left_over(
-    connection: Connection, action: str, ids: Sequence[int], done: Sequence[Acted], already: Sequence[Action]
-) -> list[Action]:
-    """What somebody else did with those of `ids` between the look and the act."""
-    from nexus_pipeline.queues.dead_letters import actions_of
-
-    known = {one.dead_letter_id for one in done} | {each.dead_letter_id for each in already}
-    missed = [each for each in dict.fromkeys(ids) if each not in known]
-    return [each for each in actions_of(connection, missed) if each.action == action] if missed else []
-
-
-def _done(action: str) -> str:
-    return "redriven" if action == "redrive" else "discarded"
-
-
-def _said(action: Action) -> str:
-    message = f" as message {action.new_msg_id}" if action.new_msg_id is not None else ""
-    reason = f" ({safe(action.reason, 200)})" if action.reason else ""
-    return f"already {_done(action.action)}{message} at {safe(action.acted_at)} by {safe(action.actor, 63)}{reason}"
+    past = "redriven" if action == "redrive" else "discarded"
+    for before in outcome.already:
+        say(f"dead letter {before.dead_letter_id}: already {safe(before)}")
+    if one_by_one:
+        for each in outcome.done:
+            message = f" as message {each.new_msg_id} of {each.original_queue}" if each.new_msg_id is not None else ""
+            say(f"dead letter {each.dead_letter_id}: {past}{message}")
+    say(f"{counted(len(outcome.done), 'dead letter')} {past}")

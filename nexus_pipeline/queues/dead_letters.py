@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.database.statements import queries
+from nexus_pipeline.database.statements import queries, rows_as
+from nexus_pipeline.errors import ConflictError, NotFoundError
+
+_DONE = {"redrive": "redriven", "discard": "discarded"}
+_MAX_FAULTS = 10
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message whose last attempt failed, and that waits for a decision."""
+    """A message whose last attempt failed and that waits for an action."""
 
     dead_letter_id: int
     dead_lettered_at: datetime
@@ -30,7 +34,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Dead letters of one error class that wait."""
+    """The dead letters of an error class that wait."""
 
     error_class: str
     letters: int
@@ -49,10 +53,17 @@ class Action:
     reason: str | None
     acted_at: datetime
 
+    def __str__(self) -> str:
+        """As in `redriven as message 6 at 2026-01-31 09:00:00Z by postgres (prices are back)`."""
+        message = f" as message {self.new_msg_id}" if self.new_msg_id is not None else ""
+        reason = f" ({self.reason[:200]})" if self.reason else ""
+        moment = f"{self.acted_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        return f"{_DONE[self.action]}{message} at {moment} by {self.actor}{reason}"
+
 
 @dataclass(frozen=True)
 class Acted:
-    """What was done with one dead letter now; `new_msg_id` is the message that a redrive sent."""
+    """A dead letter that was redriven or discarded just now; `new_msg_id` is the message that a redrive sent."""
 
     dead_letter_id: int
     original_queue: str | None
@@ -62,76 +73,177 @@ class Acted:
 
 
 @dataclass(frozen=True)
-class LetterHistory:
-    """A dead letter whole: its message as it lies in the queue, every attempt, and what was done with it."""
+class Outcome:
+    """What a redrive or a discard did, and what the same action had done before with the ids that were asked for."""
 
-    message: dict[str, Any]
+    done: list[Acted]
+    already: list[Action]
+
+
+@dataclass(frozen=True)
+class History:
+    """A dead letter with its message, every attempt at it, and every action."""
+
+    dead_letter_id: int
     dead_lettered_at: datetime
-    attempts: list[dict[str, Any]]
+    message: dict[str, Any]
+    """As it is in the queue."""
+    attempts: list[Attempt]
     actions: list[Action]
 
 
-def list_letters(connection: Connection, error_class: str | None = None, at_most: int = 50) -> list[DeadLetter]:
-    """The newest dead letters that wait, of one class or of all."""
-    rows = queries("dead_letters").list_letters(connection, error_class=error_class, at_most=at_most)
-    return [DeadLetter(*row) for row in rows]
+@dataclass(frozen=True)
+class Attempt:
+    """An execution of the original message."""
+
+    attempt: int | None
+    status: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_details: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    message: Any
+    dead_lettered_at: datetime
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    dead_letter_id: int
+
+
+def list_dead_letters(connection: Connection, error_class: str | None = None, max_rows: int = 50) -> list[DeadLetter]:
+    """The newest dead letters that wait for an action, of one class or of all."""
+    statement = queries("dead_letters").list_dead_letters
+    return rows_as(DeadLetter, connection, statement, error_class=error_class, max_rows=max_rows)
 
 
 def count_by_class(connection: Connection) -> list[ClassCount]:
     """How many wait, by error class, most first."""
-    return [ClassCount(*row) for row in queries("dead_letters").count_by_class(connection)]
+    return rows_as(ClassCount, connection, queries("dead_letters").count_by_class)
 
 
-def show_letter(connection: Connection, dead_letter_id: int) -> LetterHistory | None:
-    """A dead letter with its attempts, also after a redrive or discard; None when there never was one."""
-    named = queries("dead_letters")
-    row = named.one_letter(connection, dead_letter_id=dead_letter_id)
-    if row is None:
-        return None
-    message, dead_lettered_at = row
-    if not isinstance(message, dict):  # sent there by hand
-        message = {"original_message": message}
-    names = ("attempt", "status", "started_at", "completed_at", "error_details")
-    return LetterHistory(
-        message=message,
-        dead_lettered_at=dead_lettered_at,
-        attempts=[dict(zip(names, attempt, strict=True)) for attempt in _attempts_of(connection, message)],
-        actions=actions_of(connection, [dead_letter_id]),
-    )
+def dead_letter_history(connection: Connection, dead_letter_id: int) -> History:
+    """A dead letter with its attempts, also after a redrive or discard.
+
+    Raises:
+        NotFoundError: there never was one with this id.
+    """
+    statement = queries("dead_letters").find_dead_letter
+    for found in rows_as(_Found, connection, statement, dead_letter_id=dead_letter_id):
+        # Any role with INSERT may send to the queue.
+        message = found.message if isinstance(found.message, dict) else {"original_message": found.message}
+        return History(
+            dead_letter_id=dead_letter_id,
+            dead_lettered_at=found.dead_lettered_at,
+            message=message,
+            attempts=_attempts_of(connection, message),
+            actions=actions_of(connection, [dead_letter_id]),
+        )
+    raise NotFoundError(f"there is no dead letter {dead_letter_id}")
 
 
-def _attempts_of(connection: Connection, letter: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """The executions of the message that a letter names; none where it is not one that settle wrote."""
-    queue, msg_id, enqueued_at = (letter.get(key) for key in ("original_queue", "original_msg_id", "enqueued_at"))
+def _attempts_of(connection: Connection, message: dict[str, Any]) -> list[Attempt]:
+    """The executions of the original message; none where settling did not write the dead letter."""
+    queue, msg_id, enqueued_at = (message.get(key) for key in ("original_queue", "original_msg_id", "enqueued_at"))
     if not (isinstance(queue, str) and type(msg_id) is int and isinstance(enqueued_at, str)):
         return []
     try:
         moment = datetime.fromisoformat(enqueued_at)
     except ValueError:
         return []
-    return list(queries("dead_letters").attempts_of(connection, queue=queue, msg_id=msg_id, enqueued_at=moment))
+    statement = queries("dead_letters").attempts_of
+    return rows_as(Attempt, connection, statement, queue=queue, msg_id=msg_id, enqueued_at=moment)
 
 
 def actions_of(connection: Connection, ids: Sequence[int]) -> list[Action]:
-    """What was done with these dead letters before, oldest first."""
-    return [Action(*row) for row in queries("dead_letters").actions_of(connection, ids=list(ids))]
+    """What was done with these dead letters, oldest first."""
+    return rows_as(Action, connection, queries("dead_letters").actions_of, ids=list(ids))
 
 
-def act(
+def redrive(
     connection: Connection,
-    action: Literal["redrive", "discard"],
     *,
     ids: Sequence[int] | None = None,
     error_class: str | None = None,
-    at_most: int | None = None,
+    max_rows: int | None = None,
     reason: str | None = None,
-) -> list[Acted]:
-    """Redrives or discards dead letters: `ids`, or all of a class, or all; each once, however often this is called.
+) -> Outcome:
+    """Sends dead letters again, all or none: `ids`, or all of a class, or all; each is sent once.
 
-    A redrive is a new message in the original queue, whose header `nexus_redrive_of` points back.
+    The new message goes to the original queue; its header `nexus_redrive_of` points back.
+
+    Args:
+        connection: any.
+        ids: dead letters that must exist; None selects by class.
+        error_class: only those of this class.
+        max_rows: only the oldest.
+        reason: for the record, up to 2,000 characters.
+
+    Raises:
+        NotFoundError: one of the ids never existed.
+        ConflictError: one of the ids was discarded, or names no queue that workers serve.
     """
-    rows = connection.execute(
-        "SELECT * FROM nexus.act_on_dead_letters(%s, %s::bigint[], %s, %s, %s)",
-        (action, None if ids is None else list(ids), error_class, at_most, reason),
-    ).fetchall()
-    return [Acted(*row) for row in rows]
+    return _act(connection, "redrive", ids, error_class, max_rows, reason)
+
+
+def discard(
+    connection: Connection,
+    *,
+    ids: Sequence[int] | None = None,
+    error_class: str | None = None,
+    max_rows: int | None = None,
+    reason: str | None = None,
+) -> Outcome:
+    """Discards dead letters, all or none: they move to the archive of their queue. Arguments as for `redrive`.
+
+    Raises:
+        NotFoundError: one of the ids never existed.
+        ConflictError: one of the ids was redriven.
+    """
+    return _act(connection, "discard", ids, error_class, max_rows, reason)
+
+
+def _act(
+    connection: Connection,
+    action: Literal["redrive", "discard"],
+    ids: Sequence[int] | None,
+    error_class: str | None,
+    max_rows: int | None,
+    reason: str | None,
+) -> Outcome:
+    statement = getattr(queries("dead_letters"), action)
+    with connection.transaction():
+        done = rows_as(
+            Acted,
+            connection,
+            statement,
+            ids=None if ids is None else list(ids),
+            error_class=error_class,
+            max_rows=max_rows,
+            reason=reason,
+        )
+        if ids is None or error_class is not None or max_rows is not None:
+            return Outcome(done, [])
+        acted = {each.dead_letter_id for each in done}
+        return Outcome(done, _already(connection, action, [each for each in dict.fromkeys(ids) if each not in acted]))
+
+
+def _already(connection: Connection, action: str, ids: Sequence[int]) -> list[Action]:
+    """What the same action did before with these ids, on which it did nothing now; refuses all others."""
+    before = {each.dead_letter_id: each for each in actions_of(connection, ids)}
+    statement = queries("dead_letters").waiting_among
+    waiting = {each.dead_letter_id for each in rows_as(_Waiting, connection, statement, ids=list(ids))}
+    faults = [f"there is no dead letter {each}" for each in ids if each not in before and each not in waiting]
+    error = NotFoundError if faults else ConflictError
+    for each in ids:
+        if each in waiting:
+            faults.append(f"dead letter {each} cannot be redriven: it names no queue that takes requests")
+        elif each in before and before[each].action != action:
+            faults.append(f"dead letter {each} cannot be {_DONE[action]}: already {before[each]}")
+    if faults:
+        more = f"; and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+        raise error(f"{'; '.join(faults[:_MAX_FAULTS])}{more}; nothing was {_DONE[action]}")
+    return list(before.values())

@@ -15,7 +15,7 @@ from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TA
 from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
-from nexus_pipeline.queues.dead_letters import act
+from nexus_pipeline.queues.dead_letters import discard
 from nexus_pipeline_tests.support.analytics import ALL, execution, rebuild_all, window
 from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
 from nexus_pipeline_tests.support.queues import drain, put, send
@@ -200,6 +200,6 @@ def test_dead_letters_that_are_not_handled_warn(instance: dg.DagsterInstance, co
     drain(connection)
     passed, severity, metadata = evaluate(instance, "dead_letters_growing")
     assert (passed, severity, metadata) == (False, WARN, {"waiting": 1, "arrived": 1, "handled": 0})
-    act(connection, "discard")
+    discard(connection)
     passed, _, metadata = evaluate(instance, "dead_letters_growing")
     assert (passed, metadata) == (True, {"waiting": 0, "arrived": 1, "handled": 1})

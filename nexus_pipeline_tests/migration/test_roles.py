@@ -75,8 +75,10 @@ DENIED = [
     "SELECT process_trading_workflow()",
     "SELECT * FROM nexus.claim('workflow_main_queue', 1, 1)",
     """SELECT * FROM nexus.enqueue('workflow_main_queue', '{"{}"}')""",
-    "SELECT * FROM nexus.act_on_dead_letters('discard')",
+    "SELECT * FROM nexus.redrive()",
+    "SELECT * FROM nexus.discard()",
     "SELECT * FROM nexus.ledger('workflow_main_queue')",
+    "SELECT nexus.seal_ledger('workflow_main_queue')",
 ]
 
 
