@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from nexus_pipeline.analytics.hours import HOUR, first_hour, hour_of
+from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.tables import DAILY_REPORT, TABLES
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries
@@ -19,51 +19,12 @@ are rebuilt without need, which changes nothing: a run costs seconds, an hour in
 
 
 @dataclass(frozen=True)
-class Stale:
-    """The stale partitions of an asset."""
-
-    partitions: int
-    """Closed hours (days for the report) that are stale."""
-    oldest: datetime | None
-    newest: datetime | None
-    before_first: int
-    """Hours with executions before NEXUS_PARTITIONS_START: they have no partition and are not built."""
-
-
-@dataclass(frozen=True)
 class Range:
     """Adjacent partitions for one run: from `first` to `last`, both included, of these assets."""
 
     first: datetime
     last: datetime
     assets: frozenset[str]
-
-
-def stale_summary(connection: Connection, start: datetime, now: datetime) -> dict[str, Stale]:
-    """What is stale of each asset, for `nexus status`. Cheap: it jumps through an index.
-
-    Args:
-        connection: any.
-        start: `partitions_start`.
-        now: hours (days) that are still open then are not stale.
-
-    Raises:
-        WindowError: the start is in the future.
-    """
-    first = first_hour(start, now)
-    summary = {
-        table.name: _stale(
-            stale_partitions(connection, table.name, first, hour_of(now)),
-            len(stale_partitions(connection, table.name, datetime(1900, 1, 1, tzinfo=UTC), first)),
-        )
-        for table in TABLES
-    }
-    days = stale_partitions(connection, DAILY_REPORT, day_of(first), day_of(now))
-    return {**summary, DAILY_REPORT: _stale(days, 0)}
-
-
-def _stale(found: Sequence[datetime], before_first: int) -> Stale:
-    return Stale(len(found), found[0] if found else None, found[-1] if found else None, before_first)
 
 
 def stale_partitions(connection: Connection, asset: str, since: datetime, before: datetime) -> list[datetime]:

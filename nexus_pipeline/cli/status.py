@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nexus_pipeline.database.connection import Connection
+    from nexus_pipeline.insights import QueueStatus, Recent, StalePartitions
+    from nexus_pipeline.queues.ledger import Ledger
 
 
 @app.command(
@@ -23,107 +25,118 @@ if TYPE_CHECKING:
     epilog="Example: nexus status --json, or to keep watching: nexus status --watch 2",
 )
 def status(
-    queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to look at.")] = "workflow_main_queue",
+    queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to show.")] = "workflow_main_queue",
     watch: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0.5, max=3600, help="Look again so often, until Ctrl-C.")
+        float | None, typer.Option(metavar="SECONDS", min=0.5, max=3600, help="Repeat until Ctrl-C.")
     ] = None,
+    recount: Annotated[
+        bool,
+        typer.Option("--recount", help="Count the whole archive again, not only what was sent since the last count."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say where every message is, and whether the counts add up; ends with 1 when they do not."""
-    from nexus_pipeline.queues.names import checked_queue
-
-    checked_queue(queue)
+    """Show where every message is, and whether the counts add up; end with 1 when they do not."""
     if watch is not None and as_json:
-        raise UserError("--watch is for people, --json for programs: give one of them")
+        raise UserError("--watch is for people, --json for programs: use one of them")
     with database() as connection:
-        found = _status(connection, queue)
+        found = _read(connection, queue, recount=recount)
         if watch is not None:
             _watch(connection, queue, watch, found)
     if as_json:
-        say_json(found)
+        say_json(_as_json(found))
     else:
-        console().print(_status_table(found))
-    if not found["adds_up"]:
-        raise FailedError(f"the counts of {queue} do not add up: {_what_is_off(found)}")
+        console().print(_screen(found))
+    if not found.ledger.adds_up:
+        raise FailedError(f"the counts of {queue} do not add up: {_difference(found.ledger)}")
 
 
-def _status(connection: Connection, queue: str) -> dict[str, Any]:
-    """The ledger of a queue, its results and dead letters, and what is stale of the aggregates, as JSON values."""
-    from dataclasses import asdict
-
-    from nexus_pipeline.analytics.stale import stale_summary
+def _read(connection: Connection, queue: str, *, recount: bool = False) -> QueueStatus:
+    from nexus_pipeline.analytics.hours import first_hour
     from nexus_pipeline.analytics.start import partitions_start
-    from nexus_pipeline.queues.dead_letters import count_by_class
-    from nexus_pipeline.queues.ledger import ledger
-    from nexus_pipeline.queues.names import RESULTS_QUEUE
+    from nexus_pipeline.insights import queue_status
     from nexus_pipeline.settings import load_settings
 
-    book = ledger(connection, queue)
-    stale = stale_summary(connection, partitions_start(load_settings()), datetime.now(UTC))
-    results = connection.execute("SELECT queue_length FROM pgmq.metrics(%s)", (RESULTS_QUEUE,)).fetchone()
-    classes = count_by_class(connection)
+    first = first_hour(partitions_start(load_settings()), datetime.now(UTC))
+    return queue_status(connection, queue, first, recount=recount)
+
+
+def _as_json(status: QueueStatus) -> dict[str, Any]:
     return {
-        "queue": queue,
-        **asdict(book),
-        "adds_up": book.adds_up,
-        "results_waiting": results[0] if results is not None else 0,
-        "dead_letters_waiting": sum(each.letters for each in classes),
-        "dead_letters_by_class": {each.error_class: each.letters for each in classes},
-        "stale": {asset: asdict(behind) for asset, behind in stale.items()},
+        "queue": status.queue,
+        **vars(status.ledger),
+        "adds_up": status.ledger.adds_up,
+        "results_waiting": status.results_waiting,
+        "dead_letters_waiting": status.dead_letters_waiting,
+        "dead_letters_by_class": {each.error_class: each.letters for each in status.dead_letters},
+        "recent": status.recent,
+        "stale": {each.asset: each for each in status.stale},
     }
 
 
-def _status_table(found: dict[str, Any]) -> RenderableType:
+def _screen(status: QueueStatus) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    names = ("sent", "waiting", "leased", "retrying", "completed", "dead_lettered")
-    made = table([name.replace("_", "-") for name in names], [[f"{found[name]:,}" for name in names]])
-    for column in made.columns:
-        column.justify = "right"
-    wait = found["oldest_wait_s"]
+    ledger = status.ledger
+    states = ("sent", "waiting", "leased", "retrying", "completed", "dead_lettered")
+    heads = [name.replace("_", "-") for name in states]
+    counts = table(heads, [[f"{getattr(ledger, name):,}" for name in states]], numbers=heads)
+    wait = "none waits" if ledger.oldest_wait_s is None else f"{ledger.oldest_wait_s:,.1f} s"
+    classes = ", ".join(f"{safe(each.error_class, 60)} {each.letters:,}" for each in status.dead_letters)
     lines = [
-        f"oldest wait: {wait:,.1f} s" if wait is not None else "oldest wait: none waits",
-        f"results waiting: {found['results_waiting']:,}",
-        f"dead letters waiting: {found['dead_letters_waiting']:,}" + _classes(found["dead_letters_by_class"]),
+        f"oldest wait: {wait}",
+        *_recent_lines(status.recent),
+        f"results waiting: {status.results_waiting:,}",
+        f"dead letters waiting: {status.dead_letters_waiting:,}" + (f" ({classes})" if classes else ""),
+        *_stale_lines(status.stale),
     ]
-    lines += _stale_lines(found["stale"])
-    proof = Text("the counts add up: ").append(
-        *(("yes", "green") if found["adds_up"] else (f"NO, {_what_is_off(found)}", "bold red"))
+    proof = ("yes", "green") if ledger.adds_up else (f"NO, {_difference(ledger)}", "bold red")
+    return Group(
+        Text(status.queue, style="bold"),
+        counts,
+        *(Text(line) for line in lines),
+        Text("the counts add up: ").append(*proof),
     )
-    return Group(Text(found["queue"], style="bold"), made, *(Text(line) for line in lines), proof)
 
 
-def _stale_lines(stale: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each table whose closed hours (days, for the report) are behind the executions."""
+def _recent_lines(recent: Recent) -> list[str]:
+    """Throughput and latency, where there was any in the last hour."""
+    if recent.wait_p50_ms is None or recent.processing_p50_ms is None:
+        return []
+    return [
+        f"last {recent.window_s:,.0f} s: {recent.decisions_per_s:,.2f} decisions/s",
+        f"wait p50, p95, p99: {recent.wait_p50_ms:,.0f}, {recent.wait_p95_ms:,.0f}, {recent.wait_p99_ms:,.0f} ms; "
+        f"processing: {recent.processing_p50_ms:,.0f}, {recent.processing_p95_ms:,.0f}, "
+        f"{recent.processing_p99_ms:,.0f} ms",
+    ]
+
+
+def _stale_lines(stale: list[StalePartitions]) -> list[str]:
+    """A line for each table with closed hours (days, for the report) that are stale."""
     lines = []
-    for asset, behind in stale.items():
-        if behind["partitions"]:
-            oldest = f"{behind['oldest']:%Y-%m-%d %H:%M} UTC"
-            lines.append(f"stale: {counted(behind['partitions'], 'partition')} of {asset}, the oldest {oldest}")
-        if behind["before_first"]:
-            early = counted(behind["before_first"], "hour")
-            lines.append(f"never made: {early} of {asset} before NEXUS_PARTITIONS_START")
+    for found in stale:
+        if found.oldest is not None:
+            oldest = f"{found.oldest.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            lines.append(f"stale: {counted(found.partitions, 'partition')} of {found.asset}, the oldest {oldest}")
+        if found.before_first:
+            early = counted(found.before_first, "hour")
+            lines.append(f"never built: {early} of {found.asset} before NEXUS_PARTITIONS_START")
     return lines or ["stale hours: none"]
 
 
-def _classes(by_class: dict[str, int]) -> str:
-    return f" ({', '.join(f'{safe(name, 60)} {number:,}' for name, number in by_class.items())})" if by_class else ""
-
-
-def _what_is_off(found: dict[str, Any]) -> str:
-    states = sum(found[name] for name in ("waiting", "leased", "retrying", "completed", "dead_lettered"))
-    off = [f"{found[name]:,} {name}" for name in ("lost", "doubled") if found[name]]
-    if found["sent"] != states:
-        off.append(f"{found['sent']:,} sent but {states:,} accounted for")
+def _difference(ledger: Ledger) -> str:
+    """Why the counts of a ledger do not add up."""
+    off = [f"{getattr(ledger, name):,} {name}" for name in ("lost", "doubled") if getattr(ledger, name)]
+    if ledger.sent != ledger.accounted_for:
+        off.append(f"{ledger.sent:,} sent but {ledger.accounted_for:,} accounted for")
     return ", ".join(off)
 
 
-def _watch(connection: Connection, queue: str, seconds: float, found: dict[str, Any]) -> None:
+def _watch(connection: Connection, queue: str, seconds: float, found: QueueStatus) -> None:
     """Shows the status again and again, until Ctrl-C."""
     from rich.live import Live
 
-    with Live(_status_table(found), console=console(), auto_refresh=False) as live:
+    with Live(_screen(found), console=console(), auto_refresh=False) as live:
         while True:
             time.sleep(seconds)
-            live.update(_status_table(_status(connection, queue)), refresh=True)
+            live.update(_screen(_read(connection, queue)), refresh=True)

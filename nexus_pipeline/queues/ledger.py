@@ -1,4 +1,4 @@
-"""What waits, and the proof that the counts add up."""
+"""The backlog of a queue, and the proof that its counts add up."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from dataclasses import dataclass
 import psycopg
 
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.errors import NotFoundError
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Messages that a claim would get now, and for how long (s) the oldest of them could have been claimed."""
+    """The messages that a claim would get now."""
 
     waiting: int
     oldest_wait_s: float | None
+    """For how long the oldest of them could have been claimed, s; None when none waits."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Every message of a queue by its state, in one snapshot (see `sql/migrations/0006.ledger.sql`)."""
+    """Every message of a queue by its state, in one snapshot (see `sql/functions/queues/ledger.sql`)."""
 
     sent: int
     waiting: int
@@ -34,41 +36,71 @@ class Ledger:
     doubled: int
     unarchived: int
     oldest_wait_s: float | None
+    """As in `Depth`."""
+
+    @property
+    def accounted_for(self) -> int:
+        """Messages that are in one of the five states."""
+        return self.waiting + self.leased + self.retrying + self.completed + self.dead_lettered
 
     @property
     def adds_up(self) -> bool:
         """Whether every message is in exactly one state."""
-        states = self.waiting + self.leased + self.retrying + self.completed + self.dead_lettered
-        return self.sent == states and self.lost == 0 and self.doubled == 0
+        return self.sent == self.accounted_for and self.lost == 0 and self.doubled == 0
 
 
 def depth(connection: Connection, queue: str, up_to: int = 1_000_000) -> Depth:
-    """What waits, counted up to `up_to`; cheap enough to ask every second.
+    """The backlog, counted up to `up_to` messages; cheap enough to ask every second.
 
     Raises:
         NotFoundError: there is no such queue.
     """
-    with _of(queue):
-        row = connection.execute("SELECT * FROM nexus.depth(%s, %s)", (queue, up_to)).fetchone()
-    assert row is not None  # noqa: S101 - the function returns one row
-    return Depth(*row)
+    with _existing(queue):
+        (found,) = rows_as(Depth, connection, queries("ledger").depth, queue=queue, up_to=up_to)
+    return found
 
 
-def ledger(connection: Connection, queue: str) -> Ledger:
-    """The states of all messages; reads the whole archive (about a second for a million).
+def ledger(connection: Connection, queue: str, *, recount: bool = False) -> Ledger:
+    """The states of all messages.
+
+    Costs what was sent since the last `seal`. With `recount`, everything is counted (seconds for a million messages).
 
     Raises:
         NotFoundError: there is no such queue.
     """
-    with _of(queue):
-        row = connection.execute("SELECT * FROM nexus.ledger(%s)", (queue,)).fetchone()
-    assert row is not None  # noqa: S101 - the function returns one row
-    return Ledger(*row)
+    with _existing(queue):
+        (found,) = rows_as(Ledger, connection, queries("ledger").ledger, queue=queue, recount=recount)
+    return found
+
+
+def seal(connection: Connection, queue: str, *, min_messages: int = 0, recount: bool = False) -> int | None:
+    """Counts the finished messages of a queue once, so that `ledger` need not count them again.
+
+    Args:
+        connection: outside a transaction, of a role that may write.
+        queue: any that exists.
+        min_messages: do nothing where fewer were sent since the last seal.
+        recount: forget the last seal and count from the first message.
+
+    Returns:
+        The msg_id up to which the queue is sealed; None when another session is just sealing it.
+
+    Raises:
+        NotFoundError: there is no such queue.
+        psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction: we may not write.
+    """
+    named = queries("ledger")
+    with _existing(queue), connection.transaction():
+        named.read_committed(connection)
+        sealed_up_to: int | None = named.seal_ledger(
+            connection, queue=queue, min_messages=min_messages, recount=recount
+        )
+    return sealed_up_to
 
 
 @contextmanager
-def _of(queue: str) -> Iterator[None]:
-    """Say which queue is missing where its table is."""
+def _existing(queue: str) -> Iterator[None]:
+    """Names the queue where its table is missing."""
     try:
         yield
     except psycopg.errors.UndefinedTable:

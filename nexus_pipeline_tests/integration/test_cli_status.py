@@ -1,4 +1,4 @@
-"""`nexus status`, `executions` and `migrate`, and the demo's figures: what the database says, told rightly."""
+"""`nexus status`, `executions` and `migrate`, and the demo's figures: they show what the database says."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def nexus(nexus_env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeyp
 def test_an_empty_queue_adds_up(nexus: Nexus) -> None:
     found = nexus("status", "--json").json
     stale = found.pop("stale")
+    recent = found.pop("recent")
+    assert (recent["attempts"], recent["decisions_per_s"], recent["wait_p50_ms"]) == (0, 0, None)
     assert {asset: behind["partitions"] for asset, behind in stale.items()} == {
         "hourly_signal_aggregates": 0, "hourly_workflow_metrics": 0, "workflow_metrics": 0, "daily_signal_report": 0,
     }  # fmt: skip
@@ -54,7 +56,7 @@ def test_every_state_is_counted(nexus: Nexus, connection: Connection) -> None:
     assert "dead letters waiting: 1 (invalid_input 1)" in text
 
 
-def test_a_lost_message_is_told_and_ends_with_1(nexus: Nexus, connection: Connection) -> None:
+def test_a_lost_message_is_reported_and_ends_with_1(nexus: Nexus, connection: Connection) -> None:
     send_signals(connection, 3)
     drain(connection)
     connection.execute("DELETE FROM workflow_executions WHERE msg_id = 2")
@@ -65,7 +67,7 @@ def test_a_lost_message_is_told_and_ends_with_1(nexus: Nexus, connection: Connec
     assert '"adds_up": false' in nexus("status", "--json").out
 
 
-def test_hours_that_are_behind_are_counted_until_they_are_made(nexus: Nexus, connection: Connection) -> None:
+def test_stale_hours_are_counted_until_they_are_rebuilt(nexus: Nexus, connection: Connection) -> None:
     assert "stale hours: none" in nexus("status").out
     connection.execute("UPDATE nexus.installation SET closed_until = nexus.hour_of(now())")
     days_ago = hour_of(datetime.now(UTC)) - 3 * DAY
@@ -75,22 +77,22 @@ def test_hours_that_are_behind_are_counted_until_they_are_made(nexus: Nexus, con
     shown = nexus("status").out
     assert f"stale: 2 partitions of hourly_signal_aggregates, the oldest {oldest}" in shown
     assert f"stale: 1 partition of workflow_metrics, the oldest {oldest}" in shown
-    assert "never made: 1 hour of hourly_signal_aggregates before NEXUS_PARTITIONS_START" in shown
+    assert "never built: 1 hour of hourly_signal_aggregates before NEXUS_PARTITIONS_START" in shown
     found = nexus("status", "--json").json["stale"]["hourly_signal_aggregates"]
     assert (found["partitions"], found["before_first"]) == (2, 1)
     for table in TABLES:
         replace_window(connection, table, Window(days_ago, days_ago + DAY))
     shown = nexus("status").out
     assert "stale:" not in shown
-    assert "never made: 1 hour of hourly_signal_aggregates" in shown
+    assert "never built: 1 hour of hourly_signal_aggregates" in shown
 
 
-def test_a_queue_that_is_not_there_is_a_mistake(nexus: Nexus) -> None:
+def test_a_missing_queue_is_a_user_error(nexus: Nexus) -> None:
     ended = nexus("status", "--queue", "nowhere")
     assert (ended.code, ended.line) == (2, "nexus: there is no queue nowhere")
 
 
-def test_watching_shows_what_changes_until_ctrl_c(nexus_env: dict[str, str], connection: Connection) -> None:
+def test_watch_shows_changes_until_ctrl_c(nexus_env: dict[str, str], connection: Connection) -> None:
     child, terminal = pty.fork()
     if child == 0:
         os.execvpe("nexus", ["nexus", "status", "--watch", "0.5"], nexus_env)
@@ -135,7 +137,7 @@ def decided(connection: Connection) -> None:
         ("--since 2999-01-01T00:00:00Z", []), ("--symbol EURUSD --signal BUY --status completed --since 1d", [1]),
     ],
 )  # fmt: skip
-def test_executions_are_listed_newest_first_by_what_is_asked(nexus: Nexus, options: str, msg_ids: list[int]) -> None:
+def test_executions_that_match_are_listed_newest_first(nexus: Nexus, options: str, msg_ids: list[int]) -> None:
     found = nexus("executions", *options.split(), "--json").json
     assert [each["msg_id"] for each in found] == msg_ids
     assert str(len(msg_ids)) in nexus("executions", *options.split()).out

@@ -1,4 +1,4 @@
-"""The counts must add up after every step, in whatever order steps come; and must not when something is wrong."""
+"""The counts add up after every step, in whatever order, and do not when something is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nexus_pipeline.database.connection import Connection
-from nexus_pipeline.queues.dead_letters import act
+from nexus_pipeline.queues.dead_letters import discard, redrive
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, claim, release, settle
 from nexus_pipeline.queues.ledger import depth, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
@@ -37,7 +37,7 @@ STEPS = st.one_of(
 
 
 class Workers:
-    """Carries out steps as workers and operators do, and remembers every lease that was ever held."""
+    """Carries out steps of workers and operators, and remembers every lease that was ever held."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -46,7 +46,7 @@ class Workers:
         self.past: list[Lease] = []
 
     def take(self, name: str, argument: object) -> None:
-        """One step; those that have nothing to work on do nothing."""
+        """One step; a step that has nothing to work on does nothing."""
         match name, argument:
             case "send", list(texts):
                 self.sent += [put(self.connection, text) for text in texts]
@@ -64,8 +64,8 @@ class Workers:
                 # Workers that died, or are just slow: they may still settle.
                 let_leases_end(self.connection)
             case "redrive" | "discard", _:
-                acted = act(self.connection, "redrive" if name == "redrive" else "discard", at_most=2)
-                self.sent += [one_acted.new_msg_id for one_acted in acted if one_acted.new_msg_id is not None]
+                done = (redrive if name == "redrive" else discard)(self.connection, max_rows=2).done
+                self.sent += [each.new_msg_id for each in done if each.new_msg_id is not None]
 
 
 @hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -90,15 +90,15 @@ def test_the_counts_add_up_after_every_step_and_each_message_ends_in_one_outcome
     ).fetchall()
     assert [row[0] for row in finals] == sorted(workers.sent)
     assert one(connection, "SELECT count(*) FROM pgmq.q_workflow_results") == counted.completed
-    letters = one(
+    dead_letters = one(
         connection,
         "SELECT (SELECT count(*) FROM pgmq.q_workflow_errors) + (SELECT count(*) FROM nexus.dead_letter_actions a"
         " JOIN workflow_executions e ON e.id::text = a.execution_id)",
     )
-    assert letters == counted.dead_lettered
+    assert dead_letters == counted.dead_lettered
 
 
-def test_each_state_is_counted_as_what_it_is(connection: Connection) -> None:
+def test_each_state_is_counted(connection: Connection) -> None:
     raising_strategy(connection)
     send(connection, [{"rsi": 25}, {"rsi": 26}, {}, {"rsi": 1, "strategy": "raising"}])
     settle(connection, must_claim(connection), SLOW)
@@ -113,7 +113,7 @@ def test_each_state_is_counted_as_what_it_is(connection: Connection) -> None:
     assert 0 < found.oldest_wait_s < 60
 
 
-def test_an_empty_queue_adds_up_and_nothing_waits(connection: Connection) -> None:
+def test_an_empty_queue_adds_up_and_has_no_backlog(connection: Connection) -> None:
     found = balanced(connection)
     assert (found.sent, found.oldest_wait_s) == (0, None)
     assert (depth(connection, MAIN_QUEUE).waiting, depth(connection, MAIN_QUEUE).oldest_wait_s) == (0, None)
@@ -158,7 +158,7 @@ def test_damage_does_not_add_up(connection: Connection, damage: str, field: str,
     drain(connection)
     assert ledger(connection, MAIN_QUEUE).adds_up
     if field == "doubled" and "workflow_executions (" in damage:
-        # The database itself refuses a second outcome: the damage needs its last line of defence gone.
+        # The database refuses a second outcome: the damage needs the last line of defence gone.
         connection.execute("DROP INDEX workflow_executions_one_outcome")
     connection.execute(damage)
     found = ledger(connection, MAIN_QUEUE)
@@ -166,7 +166,7 @@ def test_damage_does_not_add_up(connection: Connection, damage: str, field: str,
     assert getattr(found, field) == count
 
 
-def test_a_purged_archive_is_told_apart_from_loss(connection: Connection) -> None:
+def test_a_purged_archive_is_not_counted_as_loss(connection: Connection) -> None:
     send_signals(connection, 3)
     drain(connection)
     connection.execute("DELETE FROM pgmq.a_workflow_main_queue WHERE msg_id < 3")
@@ -174,7 +174,7 @@ def test_a_purged_archive_is_told_apart_from_loss(connection: Connection) -> Non
     assert (found.adds_up, found.unarchived, found.sent, found.completed) == (True, 2, 1, 1)
 
 
-def test_a_queue_that_was_dropped_and_made_again_counts_its_new_messages_as_new(connection: Connection) -> None:
+def test_a_queue_that_was_dropped_and_created_again_counts_its_new_messages_only(connection: Connection) -> None:
     connection.execute("SELECT nexus.serve_queue('mine')")
     for round_number in (1, 2):
         ids = send_signals(connection, 3, "mine")

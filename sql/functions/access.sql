@@ -25,16 +25,19 @@ BEGIN
         GRANT USAGE ON SCHEMA nexus, pgmq TO nexus_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA nexus TO nexus_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA pgmq TO nexus_reader;
+        GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgmq TO nexus_reader;
         GRANT SELECT ON public.workflow_executions, public.workflow_metrics, public.trading_workflow_dashboard,
             public.hourly_signal_aggregates, public.hourly_workflow_metrics TO nexus_reader;
         GRANT EXECUTE ON FUNCTION
-            nexus.ledger, nexus.depth, nexus.header_count, nexus.checked_queue, nexus.hour_of, nexus.json_number,
+            nexus.ledger, nexus.ledger_seal, nexus.ledger_identity, nexus.newest_msg_id, nexus.count_unsealed, nexus.depth,
+            nexus.header_count, nexus.checked_queue, nexus.hour_of, nexus.json_number,
             nexus.stale_partitions, public.enhanced_trade_signal TO nexus_reader;
     END IF;
     -- Runs the pipeline and acts on what failed; may not change the schema.
     IF to_regrole('nexus_operator') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA nexus, pgmq TO nexus_operator;
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nexus, pgmq TO nexus_operator;
+        GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgmq TO nexus_operator;
         GRANT SELECT, INSERT, UPDATE, DELETE ON public.workflow_executions, public.workflow_metrics,
             public.hourly_signal_aggregates, public.hourly_workflow_metrics TO nexus_operator;
         GRANT SELECT ON public.trading_workflow_dashboard TO nexus_operator;

@@ -1,0 +1,17 @@
+-- The statements of nexus_pipeline/queues/ledger.py.
+
+-- name: depth(queue, up_to)
+-- What waits.
+SELECT d.* FROM nexus.depth(:queue, :up_to) AS d;
+
+-- name: ledger(queue, recount)
+-- Every message by its state.
+SELECT l.* FROM nexus.ledger(:queue, :recount) AS l;
+
+-- name: read_committed()!
+-- At the start of a transaction, whatever the default of the database or the role.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
+-- name: seal_ledger(queue, min_messages, recount)$
+-- Counts what is finished, once.
+SELECT nexus.seal_ledger(:queue, :min_messages, :recount);
