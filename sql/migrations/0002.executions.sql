@@ -1,24 +1,24 @@
 -- One row for each attempt at a message: the request, the decision, how long it took, and for a failure the reason.
 CREATE TABLE public.workflow_executions (
-    id                 uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    workflow_type      varchar(50) NOT NULL,
-    workflow_version   varchar(10) DEFAULT '1.0',
-    input_data         jsonb NOT NULL,
-    output_data        jsonb,
-    status             varchar(20) NOT NULL DEFAULT 'pending',
-    error_details      jsonb,
-    processing_time_ms integer,
-    created_at         timestamptz DEFAULT now(),
-    started_at         timestamptz,
-    completed_at       timestamptz,
-    updated_at         timestamptz DEFAULT now(),
+    id                 uuid PRIMARY KEY DEFAULT gen_random_uuid(), -- version 7: in the order of time
+    workflow_type      varchar(50) NOT NULL,           -- trading_signal
+    workflow_version   varchar(10) DEFAULT '1.0',      -- of the strategy
+    input_data         jsonb NOT NULL,                 -- the request as it came
+    output_data        jsonb,                          -- the decision; null where it failed
+    status             varchar(20) NOT NULL DEFAULT 'pending', -- see the constraint below
+    error_details      jsonb,                          -- class, SQLSTATE, text, attempt; null where it did not fail
+    processing_time_ms integer,                        -- from claim to decision
+    created_at         timestamptz DEFAULT now(),      -- when settling its batch began
+    started_at         timestamptz,                    -- when it was claimed
+    completed_at       timestamptz,                    -- when its batch was decided
+    updated_at         timestamptz DEFAULT now(),      -- likewise
     -- The message. A recreated queue numbers from 1 again, so enqueued_at belongs to its identity.
     queue_name         text,
     msg_id             bigint,
     enqueued_at        timestamptz,
     -- 1 for the first attempt. Claims that ended in a crash are not attempts.
     attempt            integer,
-    symbol             text,
+    symbol             text,                           -- of the request, where it is valid
     -- When the event happened in the market; null where the request does not say.
     occurred_at        timestamptz,
     -- The time that the hourly tables go by.
@@ -61,7 +61,7 @@ SELECT date_trunc('hour', created_at, 'UTC')                     AS hour,
 -- Events that were sent: a request that names its event is queued once, however often it is sent.
 CREATE TABLE nexus.idempotency_keys (
     queue_name text NOT NULL,
-    source     text NOT NULL,
+    source     text NOT NULL, -- '' for requests without one
     event_id   text NOT NULL,
     sent_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (queue_name, source, event_id)

@@ -6,7 +6,7 @@ CREATE TABLE nexus.strategies (
     -- As names: pg_upgrade refuses columns of type regprocedure, and the text of a regprocedure depends on search_path.
     function_schema text NOT NULL,
     function_name   text NOT NULL,
-    active          boolean NOT NULL DEFAULT false,
+    active          boolean NOT NULL DEFAULT false, -- decides requests that name no version
     registered_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (name, version)
 );

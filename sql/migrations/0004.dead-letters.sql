@@ -3,17 +3,17 @@
 -- Every redrive and discard. The dead letter itself moves to pgmq.a_workflow_errors.
 CREATE TABLE nexus.dead_letter_actions (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dead_letter_id   bigint NOT NULL,
+    dead_letter_id   bigint NOT NULL, -- msg_id in workflow_errors
     -- Part of the identity: a recreated queue numbers from 1 again.
     dead_lettered_at timestamptz NOT NULL,
     action           text NOT NULL CHECK (action IN ('redrive', 'discard')),
     error_class      text,
     original_queue   text,
-    original_msg_id  bigint,
+    original_msg_id  bigint, -- of the message that failed
     execution_id     text,
     -- The message that a redrive sent.
     new_msg_id       bigint,
-    actor            text NOT NULL DEFAULT session_user,
+    actor            text NOT NULL DEFAULT session_user, -- the role
     reason           text,
     acted_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (dead_letter_id, dead_lettered_at)

@@ -42,7 +42,7 @@ CREATE TABLE public.hourly_workflow_metrics (
     dead_lettered      bigint NOT NULL,
     success_rate       numeric NOT NULL, -- successful / total_executions, 0 to 1
     throughput_per_s   numeric NOT NULL, -- total_executions / 3600
-    avg_processing_ms  double precision,
+    avg_processing_ms  double precision, -- from claim to decision
     p50_processing_ms  double precision,
     p95_processing_ms  double precision,
     p99_processing_ms  double precision,
@@ -82,9 +82,9 @@ INSERT INTO nexus.hourly_tables (name, basis, hour_column) VALUES
 -- Marks are only appended, any number for an hour: with a unique key, settlements of the same hour would wait for each
 -- other.
 CREATE TABLE nexus.stale_marks (
-    asset text NOT NULL,
+    asset text NOT NULL, -- an hourly table, or daily_signal_report
     start timestamptz NOT NULL, -- of the partition: an hour, or a day for daily_signal_report
-    since timestamptz NOT NULL DEFAULT clock_timestamp()
+    since timestamptz NOT NULL DEFAULT clock_timestamp() -- when the change was made
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX stale_marks_partition ON nexus.stale_marks (asset, start);
 -- The hours of executions from before this migration: there are some if it was rolled back.
