@@ -50,7 +50,7 @@ def commands_page() -> str:
         _GENERATED,
         _COMMANDS_INTRODUCTION,
     ]
-    for context in _commands(typer.Context(root, info_name="nexus")):
+    for context in _commands(typer.Context(root, info_name="nexus", terminal_width=110)):
         command: Any = context.command
         options = [record for parameter in command.params if (record := parameter.get_help_record(context))]
         text += [f"## {context.command_path}\n", f"```\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"]

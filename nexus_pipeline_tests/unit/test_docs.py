@@ -1,7 +1,8 @@
-"""The docs: their links lead somewhere, and every page is on the site."""
+"""The docs: generated pages match the code, links lead somewhere, and every page is on the site."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -40,6 +41,19 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_that_exist(page: Path
         assert target.exists(), f"{name_of(page)} links to {link}, which does not exist"
         if anchor:
             assert anchor in anchors(target), f"{name_of(page)} links to {link}, which has no such heading"
+
+
+def test_the_generated_pages_are_what_the_code_says_now() -> None:
+    specification = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert specification
+    assert specification.loader
+    generate = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(generate)
+    stale = [name for name, text in generate.pages().items() if (DOCS / "reference" / name).read_text() != text]
+    assert stale == [], "run `make reference`"
+    assert "NEXUS_BATCH_SIZE" in generate.settings_page()
+    assert "## nexus errors redrive" in generate.commands_page()
+    assert "`avg_rsi`" in generate.tables_page()
 
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:

@@ -5,7 +5,7 @@ CREATE TABLE public.workflow_executions (
     workflow_version   varchar(10) DEFAULT '1.0',      -- of the strategy
     input_data         jsonb NOT NULL,                 -- the request as it came
     output_data        jsonb,                          -- the decision; null where it failed
-    status             varchar(20) NOT NULL DEFAULT 'pending', -- see the constraint below
+    status             varchar(20) NOT NULL DEFAULT 'pending', -- completed, retrying or error
     error_details      jsonb,                          -- class, SQLSTATE, text, attempt; null where it did not fail
     processing_time_ms integer,                        -- from claim to decision
     created_at         timestamptz DEFAULT now(),      -- when settling its batch began
