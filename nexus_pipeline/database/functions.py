@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
+from typing import Any
 
 import psycopg
 from psycopg.rows import class_row
@@ -95,7 +96,7 @@ def apply_functions(connection: Connection) -> list[str]:
     changed = stale_functions(connection)
     if not changed:
         return []
-    named = queries("schema")
+    named = queries("functions")
     with connection.transaction():
         for file in function_files():
             if file.name in changed or file.name == _ACCESS:
@@ -110,14 +111,19 @@ def apply_functions(connection: Connection) -> list[str]:
 
 def grant_missing_access(connection: Connection) -> None:
     """Applies `access.sql` again if a role has been created since: an administrator may do that at any time."""
-    if any(role["present"] and not role["granted"] for role in rows_as(dict, connection, queries("schema").roles)):
+    if any(role["present"] and not role["granted"] for role in role_states(connection)):
         (access,) = (file for file in function_files() if file.name == _ACCESS)
         connection.execute(access.text)
 
 
+def role_states(connection: Connection) -> list[dict[str, Any]]:
+    """The roles of 0007.roles: `name`, whether it is `present`, and whether it is `granted` its privileges here."""
+    return rows_as(dict, connection, queries("functions").roles)
+
+
 def drop_functions(connection: Connection) -> None:
     """Drops all functions that were applied, and forgets them: before migrations are rolled back."""
-    named = queries("schema")
+    named = queries("functions")
     recorded = _recorded(connection)
     if recorded:
         _drop(connection, [function for (function,) in named.functions_of_queues(connection)])
@@ -152,7 +158,7 @@ def _apply(connection: Connection, file: FunctionFile, recorded: Recorded | None
 
 def _rows_of(connection: Connection, file: FunctionFile) -> dict[str, str]:
     """The functions in the database that have a name of the file, and the transaction that made each."""
-    return dict(queries("schema").functions_named(connection, names=sorted(file.defines)))
+    return dict(queries("functions").functions_named(connection, names=sorted(file.defines)))
 
 
 def _drop(connection: Connection, functions: list[str]) -> None:

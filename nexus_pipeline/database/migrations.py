@@ -137,7 +137,7 @@ def _up_to_date(state: SchemaState) -> bool:
 
 def _apply(connection: Connection, conninfo: str) -> None:
     with connection.transaction():
-        queries("schema").create_bookkeeping(connection)
+        queries("migrations").create_bookkeeping(connection)
         ensure_pgmq(connection)
     with _yoyo(conninfo) as (backend, migrations):
         backend.apply_migrations(backend.to_apply(migrations))

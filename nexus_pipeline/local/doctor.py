@@ -25,7 +25,9 @@ from nexus_pipeline.database.connection import (
     place,
     server_conninfo,
 )
+from nexus_pipeline.database.functions import role_states
 from nexus_pipeline.database.migrations import OLDEST_SERVER, schema_state
+from nexus_pipeline.database.pgmq import pgmq_presence, recorded_pgmq
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
@@ -206,21 +208,21 @@ def _installed(connection: Connection, role: str, database: str) -> Iterator[Fin
 def _pgmq(connection: Connection) -> Finding:
     from pgmq.install import get_embedded_sql_version
 
-    (found,) = rows_as(dict, connection, queries("schema").pgmq_presence)
+    found = pgmq_presence(connection)
     extension = found["extension"]
     if extension is None and not found["installed"]:
         return Finding("pgmq", WARN, "not installed yet", "nexus migrate")
     readable = _row(connection, "has_record")["readable"]
     if readable is False:
         return Finding("pgmq", OK, "installed; this role may not read its version")
-    records = rows_as(dict, connection, queries("schema").recorded_pgmq) if readable else []
-    if not records:
+    recorded = recorded_pgmq(connection) if readable else None
+    if recorded is None:
         return Finding("pgmq", WARN, "installed, but its version is not recorded", "nexus migrate")
-    version = extension or records[0]["version"]
+    version = extension or recorded.version
     newest = version
     if extension is not None:
         newest = found["on_offer"]
-    elif records[0]["method"] == "sql":
+    elif recorded.method == "sql":
         newest = get_embedded_sql_version()
     if version != newest:
         return Finding("pgmq", WARN, f"{version}; {newest} is available", "nexus migrate")
@@ -229,7 +231,7 @@ def _pgmq(connection: Connection) -> Finding:
 
 def _roles(connection: Connection) -> Finding:
     """The roles to grant to users; a migration creates them where it may."""
-    roles = rows_as(dict, connection, queries("schema").roles)
+    roles = role_states(connection)
     missing = [role["name"] for role in roles if not role["present"]]
     if missing:
         statements = "; ".join(f"CREATE ROLE {name} NOLOGIN" for name in missing)
