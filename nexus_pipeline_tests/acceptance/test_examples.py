@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.commands import PROJECT
 from nexus_pipeline_tests.support.queues import one
@@ -76,12 +74,30 @@ def test_the_strategy_decides_by_its_active_version(connection: Connection) -> N
     assert decisions == [["1.1", "SELL"], ["1.0", "HOLD"]]
 
 
-@pytest.mark.parametrize("page", ["how-to/add-a-strategy.md"])
-def test_the_statements_of_a_page_work_as_they_stand(page: str, connection: Connection) -> None:
-    text = (PROJECT / "docs" / page).read_text()
-    statements = [block.split("```")[0] for block in text.split("```sql\n")[1:]]
-    connection.execute(statements[0])
-    connection.execute(statements[1])
-    send(connection, '{"rsi": 40, "strategy": "mean_reversion"}')
-    script(connection, "process_once.sql")
-    assert one(connection, "SELECT output_data ->> 'signal' FROM workflow_executions") == "BUY"
+def test_the_statements_of_the_page_on_strategies_work_as_they_stand(connection: Connection) -> None:
+    page = (PROJECT / "docs" / "how-to" / "add-a-strategy.md").read_text()
+    create, register, second_version, limit = [block.split("```")[0] for block in page.split("```sql\n")[1:]]
+
+    def status() -> object:
+        send(connection, '{"rsi": 40, "strategy": "mean_reversion"}')
+        script(connection, "process_once.sql")
+        return one(
+            connection,
+            "SELECT coalesce(output_data ->> 'signal', error_details ->> 'error_message') FROM workflow_executions"
+            " ORDER BY created_at DESC LIMIT 1",
+        )
+
+    connection.execute(create)
+    connection.execute(register)
+    assert status() == "BUY"
+    connection.execute(limit)
+    assert status() == "BUY"
+    # One that reads a table: with the privileges of its owner it may not.
+    connection.execute(
+        "CREATE FUNCTION public.mean_reversion_1_1(request jsonb, decided_at timestamptz) RETURNS jsonb LANGUAGE sql"
+        " AS $$ SELECT jsonb_build_object('signal', 'BUY', 'n', count(*)) FROM workflow_executions $$"
+    )
+    connection.execute(second_version)
+    assert status() == "BUY"
+    connection.execute(limit.replace("mean_reversion(", "mean_reversion_1_1(").replace("pg_catalog", "public"))
+    assert status() == "permission denied for table workflow_executions"
