@@ -10,7 +10,7 @@ import sys
 import grimp
 import pytest
 
-WITHOUT_DAGSTER = ["database", "queues", "executions", "signals", "processing.batch"]
+WITHOUT_DAGSTER = ["database", "queues", "executions", "insights", "signals", "processing.batch"]
 IMPORT_EACH = """
 import importlib, json, sys
 loaded = {}
