@@ -36,6 +36,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where every message is, and whether the counts add up; end with 1 when they do not."""
+    from nexus_pipeline.queues.names import checked_queue
+
+    checked_queue(queue)
     if watch is not None and as_json:
         raise UserError("--watch is for people, --json for programs: use one of them")
     with database() as connection:

@@ -133,7 +133,7 @@ USER_ERRORS = [
     ("executions --msg-id -1", "--msg-id"),
     ("executions show 12", "12 is not the id of an execution"),
     ("executions show", "Missing argument"),
-    (f"executions --json show {ID}", "do not go before"),
+    (f"executions --json show {ID}", "takes no options of the list"),
     ("errors", "Missing command"),
     ("errors show x", "ID"),
     ("errors show 0", "ID"),
