@@ -1,1 +1,1 @@
-"""Hourly aggregates and metrics out of the executions: right, also late; cheap to keep up to date; fast to backfill."""
+"""Hourly tables, rebuilt from the executions: right with late data, cheap to keep up to date, fast to backfill."""

@@ -80,17 +80,15 @@ def window_of_run(context: dg.AssetExecutionContext) -> Window:
 
 def metadata_of(connection: Connection, table: HourlyTable, window: Window) -> dict[str, dict[str, Any]]:
     """The metadata of each partition of the window, by partition key."""
-    found = summarize(connection, table, window)
-    metadata = {}
-    for start in window.hours():
-        hour = found.get(start, {})
-        metadata[hour_key(start)] = {
-            "dagster/partition_row_count": int(hour.get("rows", 0)),
-            **numbers_of(table, hour),
-            "hour": dg.MetadataValue.timestamp(start),
-            "preview": dg.MetadataValue.md(preview_of(table, hour)),
+    return {
+        hour_key(hour["hour"]): {
+            "dagster/partition_row_count": hour["rows"],
+            **numbers_of(hour),
+            "hour": dg.MetadataValue.timestamp(hour["hour"]),
+            "preview": dg.MetadataValue.md(preview_of(hour)),
         }
-    return metadata
+        for hour in summarize(connection, table, window)
+    }
 
 
 hourly_assets = [_hourly_asset(table) for table in TABLES]

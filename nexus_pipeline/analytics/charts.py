@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from nexus_pipeline.errors import UnavailableError
@@ -16,39 +14,12 @@ _SIZE_INCHES = (9.0, 2.6)
 _BUY, _SELL, _HOLD, _FAILED = "#0072b2", "#d55e00", "#bbbbbb", "#000000"
 
 
-@dataclass(frozen=True)
-class HourOfDay:
-    """An hour of the report: signals by event hour, attempts by processing hour. Times in ms."""
-
-    hour: datetime
-    executions: int
-    buy: int
-    sell: int
-    hold: int
-    failed: int
-    avg_rsi: float | None
-    min_rsi: float | None
-    max_rsi: float | None
-    processed: int
-    success_rate: float | None
-    throughput_per_s: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p95_wait_ms: float | None
-    retried: int
-    dead_lettered: int
-
-
-def chart_signals(hours: Sequence[HourOfDay]) -> str:
+def chart_signals(hours: Sequence[Mapping[str, Any]]) -> str:
     """Stacked bars of BUY, SELL, HOLD and failures."""
     with _chart() as (axes, svg):
         bottom = [0] * len(hours)
-        for name, colour, values in (
-            ("BUY", _BUY, [int(hour.buy) for hour in hours]),
-            ("SELL", _SELL, [int(hour.sell) for hour in hours]),
-            ("HOLD", _HOLD, [int(hour.hold) for hour in hours]),
-            ("failed", _FAILED, [int(hour.failed) for hour in hours]),
-        ):
+        for name, colour in (("BUY", _BUY), ("SELL", _SELL), ("HOLD", _HOLD), ("failed", _FAILED)):
+            values = [int(hour[name]) for hour in hours]
             axes.bar(range(len(hours)), values, bottom=bottom, color=colour, label=name, width=0.8)
             bottom = [low + value for low, value in zip(bottom, values, strict=True)]
         axes.set_ylabel("executions")
@@ -56,13 +27,13 @@ def chart_signals(hours: Sequence[HourOfDay]) -> str:
     return svg[0]
 
 
-def chart_rsi(hours: Sequence[HourOfDay]) -> str:
+def chart_rsi(hours: Sequence[Mapping[str, Any]]) -> str:
     """The average RSI, between the lowest and the highest, and the thresholds 30 and 70."""
     with _chart() as (axes, svg):
         numbers = [
-            (place, float(hour.avg_rsi), float(hour.min_rsi or 0), float(hour.max_rsi or 0))
+            (place, float(hour["avg RSI"]), float(hour["min_rsi"]), float(hour["max_rsi"]))
             for place, hour in enumerate(hours)
-            if hour.avg_rsi is not None
+            if hour["avg RSI"] is not None
         ]
         places = [number[0] for number in numbers]
         axes.vlines(places, [n[2] for n in numbers], [n[3] for n in numbers], color=_HOLD, linewidth=6)
@@ -74,22 +45,12 @@ def chart_rsi(hours: Sequence[HourOfDay]) -> str:
     return svg[0]
 
 
-def chart_latency(hours: Sequence[HourOfDay]) -> str:
+def chart_latency(hours: Sequence[Mapping[str, Any]]) -> str:
     """p50 and p95 of the processing time."""
     with _chart() as (axes, svg):
-        for name, colour, values in (
-            ("p95", _SELL, [hour.p95_ms for hour in hours]),
-            ("p50", _BUY, [hour.p50_ms for hour in hours]),
-        ):
-            found = [(place, value) for place, value in enumerate(values) if value is not None]
-            axes.plot(
-                [place for place, _ in found],
-                [value for _, value in found],
-                color=colour,
-                marker="o",
-                markersize=4,
-                label=name,
-            )
+        for name, colour in (("p95", _SELL), ("p50", _BUY)):
+            found = {place: hour[f"{name} ms"] for place, hour in enumerate(hours) if hour[f"{name} ms"] is not None}
+            axes.plot(list(found), list(found.values()), color=colour, marker="o", markersize=4, label=name)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("ms")
     return svg[0]

@@ -1,7 +1,7 @@
 """The asset checks. In a run they look at its hours; run alone, at everything, or at the last day."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,14 +64,7 @@ def _reconcile(connection: Connection, table: HourlyTable, window: Window | None
     return _Found(
         found.different == 0,
         f"{found.different} of {found.groups} groups differ",
-        {
-            "groups": found.groups,
-            "expected": found.expected,
-            "actual": found.actual,
-            "different": found.different,
-            "stale_hours": found.stale_hours,
-            "examples": dg.MetadataValue.md(examples),
-        },
+        {**asdict(found), "examples": dg.MetadataValue.md(examples)},
     )
 
 

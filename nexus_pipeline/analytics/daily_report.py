@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nexus_pipeline.analytics.charts import HourOfDay, chart_latency, chart_rsi, chart_signals
+from nexus_pipeline.analytics.charts import chart_latency, chart_rsi, chart_signals
 from nexus_pipeline.analytics.hours import DAY
 from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.tables import DAILY_REPORT
@@ -17,7 +17,11 @@ from nexus_pipeline.analytics.windows import replacing
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries, rows_as
 
+Row = Mapping[str, Any]
+"""An hour, or a symbol and strategy: a value for each head of its table."""
+
 _MAX_SYMBOLS = 20
+_NOT_SHOWN_BY_HOUR = {"min_rsi", "max_rsi", "retried", "dead_lettered"}
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -32,24 +36,6 @@ th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; background: #fff; border-radius: .4rem; padding: .5rem; }
 figure svg { width: 100%; height: auto; display: block; }
 """
-
-
-@dataclass(frozen=True)
-class SymbolOfDay:
-    """A symbol and strategy of the report."""
-
-    symbol: str
-    strategy: str
-    executions: int
-    buy: int
-    sell: int
-    hold: int
-    strong: int
-    failed: int
-    avg_rsi: float | None
-    first_price: float | None
-    last_price: float | None
-    volume: float
 
 
 @dataclass(frozen=True)
@@ -79,8 +65,8 @@ def write_report(connection: Connection, home: Path, day: datetime) -> Report:
     named = queries("daily_report")
     with replacing(connection, DAILY_REPORT) as rebuilding:
         rebuilding.take_marks(connection, asset=DAILY_REPORT, **bounds)
-        hours = rows_as(HourOfDay, connection, named.day_by_hour, **bounds)
-        symbols = rows_as(SymbolOfDay, connection, named.day_by_symbol, **bounds)
+        hours: list[Row] = rows_as(dict, connection, named.day_by_hour, **bounds)
+        symbols: list[Row] = rows_as(dict, connection, named.day_by_symbol, **bounds)
         report = _report(day, hours, symbols)
         named.record_report(connection, day=day)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,14 +77,11 @@ def write_report(connection: Connection, home: Path, day: datetime) -> Report:
     return report
 
 
-def _report(day: datetime, hours: Sequence[HourOfDay], symbols: Sequence[SymbolOfDay]) -> Report:
+def _report(day: datetime, hours: Sequence[Row], symbols: Sequence[Row]) -> Report:
     numbers = _totals(hours)
     title = f"Signals of {day:%A, %d %B %Y} (UTC)"
-    tables = [
-        ("By symbol", *_symbol_table(symbols)),
-        ("By hour", *_hour_table(hours)),
-    ]
-    figures = [(label, _shown(numbers[name])) for name, label in _LABELS.items() if name in numbers]
+    tables = [("By symbol", *_symbol_table(symbols)), ("By hour", *_hour_table(hours))]
+    figures = [(label, _shown(numbers[name])) for name, (label, _) in _TOTALS.items() if name in numbers]
     markdown = "\n\n".join(
         [
             f"### {title}",
@@ -111,89 +94,53 @@ def _report(day: datetime, hours: Sequence[HourOfDay], symbols: Sequence[SymbolO
     return Report(markdown, _page(title, figures, hours, tables, numbers), numbers)
 
 
-_LABELS = {
-    "executions": "executions",
-    "buy_signals": "BUY",
-    "sell_signals": "SELL",
-    "hold_signals": "HOLD",
-    "failed": "failed",
-    "processed": "processed",
-    "retried": "retried",
-    "dead_lettered": "dead-lettered",
-    "worst_p95_processing_ms": "worst p95, ms",
+# The totals of a day: the label, and the column of its hours.
+_TOTALS = {
+    "executions": ("executions", "executions"),
+    "buy_signals": ("BUY", "BUY"),
+    "sell_signals": ("SELL", "SELL"),
+    "hold_signals": ("HOLD", "HOLD"),
+    "failed": ("failed", "failed"),
+    "processed": ("processed", "processed"),
+    "retried": ("retried", "retried"),
+    "dead_lettered": ("dead-lettered", "dead_lettered"),
+    "worst_p95_processing_ms": ("worst p95, ms", "p95 ms"),
 }
 
 
-def _totals(hours: Sequence[HourOfDay]) -> dict[str, int | float]:
-    worst = max((hour.p95_ms for hour in hours if hour.p95_ms is not None), default=None)
-    return {
-        "executions": sum(int(hour.executions) for hour in hours),
-        "buy_signals": sum(int(hour.buy) for hour in hours),
-        "sell_signals": sum(int(hour.sell) for hour in hours),
-        "hold_signals": sum(int(hour.hold) for hour in hours),
-        "failed": sum(int(hour.failed) for hour in hours),
-        "processed": sum(int(hour.processed) for hour in hours),
-        "retried": sum(int(hour.retried) for hour in hours),
-        "dead_lettered": sum(int(hour.dead_lettered) for hour in hours),
-        **({} if worst is None else {"worst_p95_processing_ms": float(worst)}),
-    }
+def _totals(hours: Sequence[Row]) -> dict[str, int | float]:
+    totals: dict[str, int | float] = {}
+    for name, (_, column) in _TOTALS.items():
+        values = [hour[column] for hour in hours if hour[column] is not None]
+        if name != "worst_p95_processing_ms":
+            totals[name] = int(sum(values))
+        elif values:
+            totals[name] = float(max(values))
+    return totals
 
 
-def _symbol_table(symbols: Sequence[SymbolOfDay]) -> tuple[list[str], list[list[str]]]:
-    heads = [
-        "symbol",
-        "strategy",
-        "executions",
-        "BUY",
-        "SELL",
-        "HOLD",
-        "strong",
-        "failed",
-        "avg RSI",
-        "first price",
-        "last price",
-        "volume",
-    ]
-    rows = [[_shown(value) for value in astuple(row)] for row in symbols[:_MAX_SYMBOLS]]
+def _symbol_table(symbols: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    heads = list(symbols[0]) if symbols else []
+    rows = [[_shown(value) for value in symbol.values()] for symbol in symbols[:_MAX_SYMBOLS]]
     if len(symbols) > _MAX_SYMBOLS:
         rows.append([f"and {len(symbols) - _MAX_SYMBOLS} more", *[""] * (len(heads) - 1)])
     return heads, rows
 
 
-def _hour_table(hours: Sequence[HourOfDay]) -> tuple[list[str], list[list[str]]]:
-    heads = [
-        "hour",
-        "executions",
-        "BUY",
-        "SELL",
-        "HOLD",
-        "failed",
-        "avg RSI",
-        "processed",
-        "per s",
-        "p50 ms",
-        "p95 ms",
-        "wait p95 ms",
-    ]
-    rows = [
-        [f"{hour.hour:%H:%M}"]
-        + [
-            _shown(value)
-            for value in (hour.executions, hour.buy, hour.sell, hour.hold, hour.failed, hour.avg_rsi, hour.processed)
-        ]
-        + [_shown(value) for value in (hour.throughput_per_s, hour.p50_ms, hour.p95_ms, hour.p95_wait_ms)]
-        for hour in hours
-        if hour.executions or hour.processed
-    ]
-    return heads, rows
+def _hour_table(hours: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    heads = [name for name in hours[0] if name not in _NOT_SHOWN_BY_HOUR]
+    busy = [hour for hour in hours if hour["executions"] or hour["processed"]]
+    return heads, [[_shown(hour[name]) for name in heads] for hour in busy]
 
 
 def _shown(value: Any) -> str:
-    """A value as text: whole numbers with separators, others to six digits, as prices are quoted."""
+    """A value as text: hours as 10:00, whole numbers with separators, others to six digits, as prices are quoted."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%H:%M}"
     number = float(value)
     if number == int(number):
         return f"{int(number):,}"
@@ -204,7 +151,7 @@ def _shown(value: Any) -> str:
 def _page(
     title: str,
     figures: Sequence[tuple[str, str]],
-    hours: Sequence[HourOfDay],
+    hours: Sequence[Row],
     tables: Sequence[tuple[str, list[str], list[list[str]]]],
     numbers: dict[str, int | float],
 ) -> str:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nexus_pipeline.analytics.tables import HourlyTable
+_NOT_PLOTTED = {"hour", "rows", "preview", "more"}
 
 
-def numbers_of(table: HourlyTable, hour: dict[str, Any]) -> dict[str, float | int]:
-    """The numbers to plot of an hour of `summarize`; an empty dict is an hour without executions."""
-    numbers: dict[str, float | int] = {name: int(hour.get(name, 0)) for name in table.counts}
-    numbers.update({name: float(hour[name]) for name in table.figures if hour.get(name) is not None})
-    return numbers
+def numbers_of(hour: dict[str, Any]) -> dict[str, float | int]:
+    """The numbers to plot of an hour of `summarize`."""
+    return {
+        name: value if isinstance(value, int) else float(value)
+        for name, value in hour.items()
+        if name not in _NOT_PLOTTED and value is not None
+    }
 
 
-def preview_of(table: HourlyTable, hour: dict[str, Any]) -> str:
-    """A markdown table of an hour of `summarize`; an empty dict is an hour without executions."""
-    if not hour:
+def preview_of(hour: dict[str, Any]) -> str:
+    """The preview of an hour of `summarize`, in markdown."""
+    if not hour["preview"]:
         return "No executions."
-    preview = markdown_table(table.preview_heads, hour["preview"])
+    preview = markdown_table(list(hour["preview"][0]), [list(row.values()) for row in hour["preview"]])
     return f"{preview}\n\nand {hour['more']} more" if hour["more"] else preview
 
 

@@ -12,7 +12,7 @@ from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries
 
 MAX_PARTITIONS_PER_RANGE = 31 * 24
-"""A month of hours. The newest ranges come first, so that nobody waits long for them."""
+"""A month of hours. The newest ranges come first."""
 MAX_RANGES = 20
 """Separate ranges that are rebuilt one by one. More of them are joined over the smallest gaps, and the hours in those
 are rebuilt without need, which changes nothing: a run costs seconds, an hour in it milliseconds."""

@@ -1,7 +1,8 @@
 """The hourly tables: one record each. Assets, checks, jobs, sensors, backfills, commands and docs iterate over them.
 
 To add a table, write a migration (the table, and its row in `nexus.hourly_tables`), a record here, and
-`sql/queries/<name>.sql` with the statements `delete`, `insert`, `summarize`, `reconcile` and `count_duplicates`.
+`sql/queries/<name>.sql` with the statements `delete`, `insert`, `summarize` (preview and plotted figures of each hour),
+`reconcile` and `count_duplicates`.
 """
 
 from __future__ import annotations
@@ -58,12 +59,6 @@ class HourlyTable:
     """The column that says which hour a row belongs to."""
     key: tuple[str, ...]
     columns: tuple[Column, ...]
-    counts: tuple[str, ...]
-    """Columns of `summarize` that are plotted, 0 for an hour without executions."""
-    figures: tuple[str, ...]
-    """Columns of `summarize` that are plotted, left out where there is nothing to measure."""
-    preview_heads: tuple[str, ...]
-    """The heads of the column `preview` of `summarize`."""
     job: RebuildJob
     in_daily_report: bool
 
@@ -111,19 +106,6 @@ SIGNALS = HourlyTable(
         Column("last_price", _NUMBER, "price of the latest decision whose request has one", "quote currency"),
         Column("volume", _NUMBER, "sum over the decisions whose requests have one"),
     ),
-    counts=(
-        "executions",
-        "completed",
-        "failed",
-        "buy_signals",
-        "sell_signals",
-        "hold_signals",
-        "strong_buy_signals",
-        "strong_sell_signals",
-        "high_risk",
-    ),
-    figures=("avg_rsi", "avg_confidence", "volume"),
-    preview_heads=("symbol", "strategy", "executions", "buy", "sell", "hold", "failed", "avg RSI", "last price"),
     job=HOURLY_JOB,
     in_daily_report=True,
 )
@@ -153,30 +135,6 @@ HOURLY_METRICS = HourlyTable(
         Column("p99_wait_ms", _FLOAT, "99th percentile from enqueue to claim", "ms"),
         Column("oldest_wait_ms", _FLOAT, "longest time from enqueue to claim", "ms"),
     ),
-    counts=("total_executions", "successful", "failed", "retried", "dead_lettered"),
-    figures=(
-        "success_rate",
-        "throughput_per_s",
-        "p50_processing_ms",
-        "p95_processing_ms",
-        "p99_processing_ms",
-        "p50_wait_ms",
-        "p95_wait_ms",
-        "p99_wait_ms",
-        "oldest_wait_ms",
-    ),
-    preview_heads=(
-        "total",
-        "successful",
-        "retried",
-        "dead-lettered",
-        "rate",
-        "per s",
-        "p50",
-        "p95",
-        "p99",
-        "wait p95",
-    ),
     job=HOURLY_JOB,
     in_daily_report=True,
 )
@@ -196,9 +154,6 @@ METRICS = HourlyTable(
         Column("metric_unit", "character varying", "ms or count"),
         Column("recorded_at", _TIME, "when the attempt was settled", "UTC"),
     ),
-    counts=("executions",),
-    figures=("avg_queue_wait_ms", "avg_processing_ms", "avg_end_to_end_ms", "avg_attempts"),
-    preview_heads=("metric", "unit", "rows", "average", "highest"),
     job=METRICS_JOB,
     in_daily_report=False,
 )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from nexus_pipeline.analytics.hours import Window, hour_of
+from nexus_pipeline.analytics.hours import Window
 from nexus_pipeline.analytics.tables import DAILY_REPORT, HourlyTable
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries, rows_as
@@ -64,7 +63,6 @@ def replace_window(connection: Connection, table: HourlyTable, window: Window) -
     return Replaced(before, rows, marks)
 
 
-def summarize(connection: Connection, table: HourlyTable, window: Window) -> dict[datetime, dict[str, Any]]:
-    """The hours of the window that have rows: counts and figures by name, and rows of the preview."""
-    hours = rows_as(dict, connection, table.statements.summarize, start=window.start, before=window.before)
-    return {hour_of(hour["hour"]): hour for hour in hours}
+def summarize(connection: Connection, table: HourlyTable, window: Window) -> list[dict[str, Any]]:
+    """Each hour of the window, oldest first: `hour`, `rows`, `preview` (rows, or None), `more`, and what is plotted."""
+    return rows_as(dict, connection, table.statements.summarize, start=window.start, before=window.before)

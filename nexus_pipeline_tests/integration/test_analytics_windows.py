@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from nexus_pipeline.analytics.hours import HOUR, Window
+from nexus_pipeline.analytics.previews import numbers_of, preview_of
 from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TABLES, HourlyTable
 from nexus_pipeline.analytics.windows import replace_window, summarize
 from nexus_pipeline.database.connection import Connection
@@ -262,14 +263,18 @@ def test_the_key_of_the_record_is_unique_in_the_table(connection: Connection, ta
 
 
 @by_table
-def test_the_summary_of_an_hour_has_every_plotted_column_and_a_preview_under_its_heads(
-    connection: Connection, table: HourlyTable
-) -> None:
+def test_an_hour_without_executions_plots_as_zero_and_says_so(connection: Connection, table: HourlyTable) -> None:
     execution(connection, hour("2026-03-01T10"), symbol="A", price=1, volume=2)
     replace_window(connection, table, ALL)
-    (summary,) = summarize(connection, table, window("2026-03-01T10")).values()
-    assert {*table.counts, *table.figures} <= set(summary)
-    assert {len(row) for row in summary["preview"]} == {len(table.preview_heads)}
+    empty, full = summarize(connection, table, window("2026-03-01T09", 2))
+    assert (empty["hour"], full["hour"]) == (hour("2026-03-01T09"), hour("2026-03-01T10"))
+    assert (empty["rows"], empty["more"], preview_of(empty)) == (0, 0, "No executions.")
+    counts = numbers_of(empty)
+    assert counts
+    assert set(counts.values()) == {0}
+    assert {name for name, value in numbers_of(full).items() if isinstance(value, int)} == set(counts)
+    assert len(numbers_of(full)) > len(counts)
+    assert "| --- |" in preview_of(full)
 
 
 def test_the_summary_of_an_hour_adds_its_rows_up(connection: Connection) -> None:
@@ -277,12 +282,11 @@ def test_the_summary_of_an_hour_adds_its_rows_up(connection: Connection) -> None
         execution(connection, hour("2026-03-01T10"), rsi=number * 12, symbol=f"S{number}", price=number)
     execution(connection, hour("2026-03-01T10"), status="error", symbol="S0")
     replace_window(connection, SIGNALS, ALL)
-    summary = summarize(connection, SIGNALS, window("2026-03-01T10"))[hour("2026-03-01T10")]
+    (summary,) = summarize(connection, SIGNALS, window("2026-03-01T10"))
     assert (summary["rows"], summary["executions"], summary["completed"], summary["failed"]) == (9, 9, 8, 1)
     assert (summary["buy_signals"], summary["sell_signals"], summary["hold_signals"]) == (3, 2, 3)
     assert float(summary["avg_rsi"]) == 42
     assert (len(summary["preview"]), summary["more"]) == (5, 4)
-    assert summarize(connection, SIGNALS, window("2026-03-02T10")) == {}
 
 
 def test_the_hours_of_all_executions_are_stale_after_the_migration_was_rolled_back(conninfo: str) -> None:

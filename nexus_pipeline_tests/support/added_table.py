@@ -27,9 +27,11 @@ SELECT nexus.hour_of(e.created_at), e.symbol, count(*) FROM public.workflow_exec
  WHERE e.created_at >= :start AND e.created_at < :before AND e.status = 'error' GROUP BY 1, 2;
 
 -- name: summarize(start, before)
-SELECT f.hour, count(*) AS rows, sum(f.failures) AS failures,
-       jsonb_agg(jsonb_build_array(f.symbol, f.failures) ORDER BY f.symbol) AS preview, 0 AS more
-  FROM public.hourly_failures f WHERE f.hour >= :start AND f.hour < :before GROUP BY f.hour;
+SELECT h.hour, count(f.hour) AS rows, coalesce(sum(f.failures), 0)::bigint AS failures,
+       array_agg(json_build_object('symbol', f.symbol, 'failures', f.failures) ORDER BY f.symbol)
+           FILTER (WHERE f.hour IS NOT NULL) AS preview, 0 AS more
+  FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
+  LEFT JOIN public.hourly_failures f ON f.hour = h.hour GROUP BY h.hour;
 
 -- name: reconcile(start, before)^
 WITH expected AS (
@@ -68,9 +70,6 @@ FAILURES = _Table(
         tables.Column("symbol", "text", "the symbol"),
         tables.Column("failures", "bigint", "dead letters"),
     ),
-    counts=("failures",),
-    figures=(),
-    preview_heads=("symbol", "failures"),
     job=tables.METRICS_JOB,
     in_daily_report=False,
 )

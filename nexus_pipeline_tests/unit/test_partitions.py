@@ -29,10 +29,9 @@ from nexus_pipeline.analytics.partitions import (
     week_partitions,
     window_of_tags,
 )
-from nexus_pipeline.analytics.previews import markdown_table, numbers_of, preview_of
+from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.report import HoursReport, ReportHour, sparkline
 from nexus_pipeline.analytics.stale import MAX_PARTITIONS_PER_RANGE, MAX_RANGES, Range, ranges_to_rebuild
-from nexus_pipeline.analytics.tables import SIGNALS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
@@ -201,12 +200,6 @@ def test_text_from_outside_cannot_break_a_markdown_table() -> None:
     assert len(lines) == 4
     assert lines[2] == "| x\\|y \\| z \\| | &lt;b>'\\\\\\| |"
     assert lines[3] == "|  | 7 |"
-
-
-def test_an_hour_without_executions_plots_as_zero_and_says_so() -> None:
-    assert numbers_of(SIGNALS, {})["executions"] == 0
-    assert "avg_rsi" not in numbers_of(SIGNALS, {})
-    assert preview_of(SIGNALS, {}) == "No executions."
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 -- The statements of nexus_pipeline/analytics/daily_report.py.
 
 -- name: day_by_hour(start, before)
--- Each hour of the day, including those without executions.
-SELECT h.hour, coalesce(s.executions, 0) AS executions, coalesce(s.buy, 0) AS buy, coalesce(s.sell, 0) AS sell,
-       coalesce(s.hold, 0) AS hold, coalesce(s.failed, 0) AS failed, s.avg_rsi, s.min_rsi, s.max_rsi,
-       coalesce(m.total_executions, 0) AS processed, m.success_rate, m.throughput_per_s,
-       m.p50_processing_ms AS p50_ms, m.p95_processing_ms AS p95_ms, m.p95_wait_ms,
-       coalesce(m.retried, 0) AS retried, coalesce(m.dead_lettered, 0) AS dead_lettered
+-- Each hour of the day, including those without executions, under the heads of the report; times in ms. The last four
+-- columns are not shown by hour.
+SELECT h.hour, coalesce(s.executions, 0) AS executions, coalesce(s.buy, 0) AS "BUY", coalesce(s.sell, 0) AS "SELL",
+       coalesce(s.hold, 0) AS "HOLD", coalesce(s.failed, 0) AS failed, s.avg_rsi AS "avg RSI",
+       coalesce(m.total_executions, 0) AS processed, m.throughput_per_s AS "per s",
+       m.p50_processing_ms AS "p50 ms", m.p95_processing_ms AS "p95 ms", m.p95_wait_ms AS "wait p95 ms",
+       s.min_rsi, s.max_rsi, coalesce(m.retried, 0) AS retried, coalesce(m.dead_lettered, 0) AS dead_lettered
   FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
   LEFT JOIN (
     SELECT a.hour, sum(a.executions) AS executions, sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell,
@@ -21,18 +22,18 @@ SELECT h.hour, coalesce(s.executions, 0) AS executions, coalesce(s.buy, 0) AS bu
  ORDER BY h.hour;
 
 -- name: day_by_symbol(start, before)
--- Symbols and strategies of the day, most executions first.
-SELECT a.symbol, a.strategy, sum(a.executions) AS executions, sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell,
-       sum(a.hold_signals) AS hold, sum(a.strong_buy_signals) + sum(a.strong_sell_signals) AS strong,
+-- Symbols and strategies of the day, most executions first, under the heads of the report.
+SELECT a.symbol, a.strategy, sum(a.executions) AS executions, sum(a.buy_signals) AS "BUY", sum(a.sell_signals) AS "SELL",
+       sum(a.hold_signals) AS "HOLD", sum(a.strong_buy_signals) + sum(a.strong_sell_signals) AS strong,
        sum(a.failed) AS failed,
-       sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0) AS avg_rsi,
-       (array_agg(a.first_price ORDER BY a.hour) FILTER (WHERE a.first_price IS NOT NULL))[1] AS first_price,
-       (array_agg(a.last_price ORDER BY a.hour DESC) FILTER (WHERE a.last_price IS NOT NULL))[1] AS last_price,
+       sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0) AS "avg RSI",
+       (array_agg(a.first_price ORDER BY a.hour) FILTER (WHERE a.first_price IS NOT NULL))[1] AS "first price",
+       (array_agg(a.last_price ORDER BY a.hour DESC) FILTER (WHERE a.last_price IS NOT NULL))[1] AS "last price",
        sum(a.volume) AS volume
   FROM public.hourly_signal_aggregates a
  WHERE a.hour >= :start AND a.hour < :before
  GROUP BY a.symbol, a.strategy
- ORDER BY 3 DESC, 1, 2;
+ ORDER BY sum(a.executions) DESC, a.symbol, a.strategy;
 
 -- name: record_report(day)!
 INSERT INTO nexus.daily_reports AS r (day) VALUES (:day)

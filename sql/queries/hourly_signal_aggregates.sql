@@ -51,23 +51,29 @@ SELECT d.hour, d.symbol, d.strategy,
  GROUP BY d.hour, d.symbol, d.strategy;
 
 -- name: summarize(start, before)
--- Each hour's counts and figures for the plots, its five groups with most executions, and how many groups more.
-SELECT a.hour, count(*) AS rows, sum(a.executions) AS executions, sum(a.completed) AS completed, sum(a.failed) AS failed,
-       sum(a.buy_signals) AS buy_signals, sum(a.sell_signals) AS sell_signals, sum(a.hold_signals) AS hold_signals,
-       sum(a.strong_buy_signals) AS strong_buy_signals, sum(a.strong_sell_signals) AS strong_sell_signals,
-       sum(a.high_risk) AS high_risk,
+-- Each hour of the window, including those without rows: a preview of its five groups with most executions, and how many
+-- more it has. The columns from `executions` on are plotted under their names; null is nothing to measure.
+SELECT h.hour, count(a.hour) AS rows, greatest(count(a.hour) - 5, 0) AS more,
+       (array_agg(json_build_object(
+            'symbol', a.symbol, 'strategy', a.strategy, 'executions', a.executions, 'buy', a.buy_signals,
+            'sell', a.sell_signals, 'hold', a.hold_signals, 'failed', a.failed, 'avg RSI', round(a.avg_rsi, 1),
+            'last price', a.last_price) ORDER BY a.executions DESC, a.symbol, a.strategy)
+            FILTER (WHERE a.hour IS NOT NULL))[1 : 5] AS preview,
+       coalesce(sum(a.executions), 0)::bigint AS executions, coalesce(sum(a.completed), 0)::bigint AS completed,
+       coalesce(sum(a.failed), 0)::bigint AS failed, coalesce(sum(a.buy_signals), 0)::bigint AS buy_signals,
+       coalesce(sum(a.sell_signals), 0)::bigint AS sell_signals, coalesce(sum(a.hold_signals), 0)::bigint AS hold_signals,
+       coalesce(sum(a.strong_buy_signals), 0)::bigint AS strong_buy_signals,
+       coalesce(sum(a.strong_sell_signals), 0)::bigint AS strong_sell_signals,
+       coalesce(sum(a.high_risk), 0)::bigint AS high_risk,
        round(sum(a.avg_rsi * a.completed) / nullif(sum(a.completed) FILTER (WHERE a.avg_rsi IS NOT NULL), 0), 3)
            AS avg_rsi,
        round(sum(a.avg_confidence * a.completed)
              / nullif(sum(a.completed) FILTER (WHERE a.avg_confidence IS NOT NULL), 0), 3) AS avg_confidence,
-       sum(a.volume) AS volume,
-       to_jsonb((array_agg(jsonb_build_array(a.symbol, a.strategy, a.executions, a.buy_signals, a.sell_signals,
-                                             a.hold_signals, a.failed, round(a.avg_rsi, 1), a.last_price)
-                           ORDER BY a.executions DESC, a.symbol, a.strategy))[1 : 5]) AS preview,
-       greatest(count(*) - 5, 0) AS more
-  FROM public.hourly_signal_aggregates a
- WHERE a.hour >= :start AND a.hour < :before
- GROUP BY a.hour;
+       sum(a.volume) AS volume
+  FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
+  LEFT JOIN public.hourly_signal_aggregates a ON a.hour = h.hour AND a.hour >= :start AND a.hour < :before
+ GROUP BY h.hour
+ ORDER BY h.hour;
 
 -- name: reconcile(start, before)^
 -- The counts of each hour and symbol against the executions, counted independently of `insert` and in one snapshot: an

@@ -34,15 +34,21 @@ SELECT g.hour, g.total, g.successful, g.total - g.successful, g.retried, g.dead_
   ) g;
 
 -- name: summarize(start, before)
--- Each hour's counts and figures for the plots, and the row of its preview.
-SELECT m.*, 1 AS rows,
-       jsonb_build_array(jsonb_build_array(
-           m.total_executions, m.successful, m.retried, m.dead_lettered, m.success_rate, m.throughput_per_s,
-           round(m.p50_processing_ms::numeric, 1), round(m.p95_processing_ms::numeric, 1),
-           round(m.p99_processing_ms::numeric, 1), round(m.p95_wait_ms::numeric, 1))) AS preview,
-       0 AS more
-  FROM public.hourly_workflow_metrics m
- WHERE m.hour >= :start AND m.hour < :before;
+-- Each hour of the window, as in hourly_signal_aggregates.sql.
+SELECT h.hour, (m.hour IS NOT NULL)::int AS rows, 0 AS more,
+       CASE WHEN m.hour IS NOT NULL THEN ARRAY[json_build_object(
+           'total', m.total_executions, 'successful', m.successful, 'retried', m.retried,
+           'dead-lettered', m.dead_lettered, 'rate', m.success_rate, 'per s', m.throughput_per_s,
+           'p50', round(m.p50_processing_ms::numeric, 1), 'p95', round(m.p95_processing_ms::numeric, 1),
+           'p99', round(m.p99_processing_ms::numeric, 1), 'wait p95', round(m.p95_wait_ms::numeric, 1))] END AS preview,
+       coalesce(m.total_executions, 0) AS total_executions, coalesce(m.successful, 0) AS successful,
+       coalesce(m.failed, 0) AS failed, coalesce(m.retried, 0) AS retried,
+       coalesce(m.dead_lettered, 0) AS dead_lettered,
+       m.success_rate, m.throughput_per_s, m.p50_processing_ms, m.p95_processing_ms, m.p99_processing_ms,
+       m.p50_wait_ms, m.p95_wait_ms, m.p99_wait_ms, m.oldest_wait_ms
+  FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
+  LEFT JOIN public.hourly_workflow_metrics m ON m.hour = h.hour AND m.hour >= :start AND m.hour < :before
+ ORDER BY h.hour;
 
 -- name: reconcile(start, before)^
 -- The outcomes of each hour against the executions, as in hourly_signal_aggregates.sql.

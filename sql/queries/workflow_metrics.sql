@@ -22,23 +22,26 @@ SELECT overlay(overlay(e.id::text PLACING '8' FROM 15 FOR 1) PLACING m.variant F
    AND m.metric_value IS NOT NULL;
 
 -- name: summarize(start, before)
--- Each hour's counts and averages for the plots, and a row of its preview for each metric.
-SELECT t.hour, sum(t.n) AS rows, max(t.n) AS executions,
+-- Each hour of the window, as in hourly_signal_aggregates.sql; its preview has a row for each metric.
+SELECT h.hour, coalesce(sum(t.n), 0)::bigint AS rows, 0 AS more,
+       array_agg(json_build_object('metric', t.metric_type, 'unit', t.metric_unit, 'rows', t.n,
+                                   'average', round(t.mean, 1), 'highest', round(t.highest, 1)) ORDER BY t.metric_type)
+           FILTER (WHERE t.hour IS NOT NULL) AS preview,
+       coalesce(max(t.n), 0) AS executions,
        max(t.mean) FILTER (WHERE t.metric_type = 'queue_wait_ms') AS avg_queue_wait_ms,
        max(t.mean) FILTER (WHERE t.metric_type = 'processing_ms') AS avg_processing_ms,
        max(t.mean) FILTER (WHERE t.metric_type = 'end_to_end_ms') AS avg_end_to_end_ms,
-       max(t.mean) FILTER (WHERE t.metric_type = 'attempts') AS avg_attempts,
-       jsonb_agg(jsonb_build_array(t.metric_type, t.metric_unit, t.n, round(t.mean, 1), round(t.highest, 1))
-                 ORDER BY t.metric_type) AS preview,
-       0 AS more
-  FROM (
+       max(t.mean) FILTER (WHERE t.metric_type = 'attempts') AS avg_attempts
+  FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
+  LEFT JOIN (
     SELECT nexus.hour_of(w.recorded_at) AS hour, w.metric_type, w.metric_unit,
            count(*) AS n, round(avg(w.metric_value), 3) AS mean, max(w.metric_value) AS highest
       FROM public.workflow_metrics w
      WHERE w.recorded_at >= :start AND w.recorded_at < :before
      GROUP BY 1, 2, 3
-  ) t
- GROUP BY t.hour;
+  ) t ON t.hour = h.hour
+ GROUP BY h.hour
+ ORDER BY h.hour;
 
 -- name: reconcile(start, before)^
 -- The number of metrics of each hour against the executions, as in hourly_signal_aggregates.sql.
