@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import re
 
+import psycopg
 import pytest
 from aiosql.types import SQLOperationType
+from psycopg.pq import ExecStatus
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.statements import FILES, statements
 
 
 def prepare(connection: Connection, sql: str) -> None:
-    """Has PostgreSQL parse and analyse a statement of psycopg without its parameters, whose types it must find out."""
+    """Has PostgreSQL parse and analyse a statement of psycopg without its parameters, whose types it must find out.
+
+    By the protocol, as drivers do: the command PREPARE does not take SET TRANSACTION.
+    """
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", sql)))
     numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", sql).replace("%%", "%")
-    connection.execute(f"PREPARE named AS {numbered}")
-    connection.execute("DEALLOCATE named")
+    result = connection.pgconn.prepare(b"", numbered.encode())
+    if result.status != ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def test_a_statement_that_does_not_fit_the_schema_is_noticed(connection: Connection) -> None:
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        prepare(connection, "SELECT e.no_such_column FROM workflow_executions e WHERE e.id = %(id)s")
+    with pytest.raises(psycopg.errors.DatatypeMismatch):
+        prepare(connection, "UPDATE workflow_executions SET created_at = %(at)s::integer")
 
 
 @pytest.mark.parametrize("file", FILES)
