@@ -98,6 +98,11 @@ def seal(connection: Connection, queue: str, *, min_messages: int = 0, recount: 
     return sealed_up_to
 
 
+def served_queues(connection: Connection) -> list[str]:
+    """The queues that workers serve, by name."""
+    return [name for (name,) in queries("ledger").served_queues(connection)]
+
+
 @contextmanager
 def _existing(queue: str) -> Iterator[None]:
     """Names the queue where its table is missing."""

@@ -340,3 +340,17 @@ def test_purging_deletes_ended_processing_runs_only_and_only_old_ones(
         assert one(connection, "SELECT count(*) FROM event_logs WHERE run_id = %s", young) > 0
     assert not printed.get_log_data([executed, "compute_logs", "a"]).stdout
     assert printed.get_log_data([other, "compute_logs", "a"]).stdout == b"what it printed"
+
+
+def test_the_hourly_job_seals_the_ledger_of_every_served_queue(
+    instance: dg.DagsterInstance, connection: Connection
+) -> None:
+    connection.execute("SELECT nexus.serve_queue('second')")
+    ids = send_signals(connection, 5)
+    assert execute(instance).success
+    assert defs.resolve_job_def("purge_queue_runs").execute_in_process(instance=instance).success
+    seals = connection.execute(
+        "SELECT queue_name, sealed_up_to, completed FROM nexus.ledger_seals ORDER BY 1"
+    ).fetchall()
+    assert seals == [("second", 0, 0), ("workflow_main_queue", ids[-1], 5)]
+    balanced(connection)

@@ -15,3 +15,6 @@ SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 -- name: seal_ledger(queue, min_messages, recount)$
 -- Counts what is finished, once.
 SELECT nexus.seal_ledger(:queue, :min_messages, :recount);
+
+-- name: served_queues()
+SELECT q.queue_name FROM nexus.queues q ORDER BY q.queue_name;
