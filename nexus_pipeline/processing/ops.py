@@ -28,7 +28,9 @@ class ProcessingConfig(dg.Config):
     queue: str = Field(default=MAIN_QUEUE, description="Queue to drain: a-z, 0-9 and _.")
     batch_size: int | None = Field(default=None, ge=1, le=10_000, description="Messages claimed together.")
     max_batches: int | None = Field(default=None, ge=1, le=500, description="Batches of this run at most: its steps.")
-    max_seconds: int | None = Field(default=None, ge=1, le=3_600, description="After this many s no more is claimed.")
+    max_seconds: int | None = Field(
+        default=None, ge=1, le=3_600, description="After this many s only a first batch is claimed."
+    )
 
 
 @dg.op(
@@ -50,8 +52,10 @@ def plan(
     batches = math.ceil(seen.waiting / batch_size)
     context.log.info(f"{seen.waiting} waiting (counted up to {batch_size * max_batches}): {batches} batches")
     for number in range(1, batches + 1):
+        # On a loaded machine, planning may take all the seconds: without a first batch, no run would do anything.
+        until = deadline if number > 1 else math.inf
         yield dg.DynamicOutput(
-            {"queue": queue, "batch_size": batch_size, "deadline": deadline}, mapping_key=f"{number:03d}"
+            {"queue": queue, "batch_size": batch_size, "deadline": until}, mapping_key=f"{number:03d}"
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -18,8 +20,9 @@ from nexus_pipeline.database.ready import shared_pool
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.processing import batch as draining
+from nexus_pipeline.processing import ops
 from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, settle
-from nexus_pipeline.queues.ledger import ledger
+from nexus_pipeline.queues.ledger import Depth, depth, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import load_settings
 from nexus_pipeline_tests.support.commands import wait_until
@@ -129,6 +132,19 @@ def test_a_run_claims_nothing_after_its_budget_of_seconds(instance: dg.DagsterIn
     claimed = [found["claimed"] for found in step_metadata(result, "batch")]
     assert len(claimed) == 40
     assert claimed[-1] == 0
+
+
+def test_a_run_whose_plan_took_all_its_seconds_still_does_its_first_batch(
+    instance: dg.DagsterInstance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_depth(*arguments: Any, **options: Any) -> Depth:
+        time.sleep(1.1)
+        return depth(*arguments, **options)
+
+    monkeypatch.setattr(ops, "depth", slow_depth)
+    send_signals(connection, 20)
+    result = execute(instance, batch_size=10, max_seconds=1)
+    assert [found["claimed"] for found in step_metadata(result, "batch")] == [10, 0]
 
 
 def test_batch_size_comes_from_the_variable_where_the_config_names_none(
