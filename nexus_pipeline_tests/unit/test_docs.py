@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nexus_pipeline.definitions import defs
 from nexus_pipeline_tests.support.commands import PROJECT
 
 DOCS = PROJECT / "docs"
@@ -92,3 +93,19 @@ def test_the_documented_functions_exist_with_these_parameters() -> None:
     assert {name: parameters(signature) for name, signature in documented} == {
         name: actual.get(name) for name, _ in documented
     }
+
+
+def test_the_page_on_dagster_names_every_job_sensor_schedule_asset_and_check() -> None:
+    repository = defs.get_repository_def()
+    names = {
+        *(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")),
+        *(sensor.name for sensor in repository.sensor_defs),
+        *(schedule.name for schedule in repository.schedule_defs),
+        *(key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()),
+    }
+    checks = {key.name for key in repository.asset_graph.asset_check_keys}
+    page = (DOCS / "reference" / "dagster.md").read_text()
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+    shared = ("_reconcile", "_no_duplicates")
+    assert [name for name in sorted(checks) if f"`{name}`" not in page and not name.endswith(shared)] == []
+    assert all(f"`...{suffix}`" in page for suffix in shared)
