@@ -99,13 +99,14 @@ def apply_functions(connection: Connection) -> list[str]:
     named = queries("functions")
     with connection.transaction():
         for file in function_files():
+            if file.name == _ACCESS:
+                list(named.clone_functions_of_queues(connection))  # a generator: sent when it is read
             if file.name in changed or file.name == _ACCESS:
                 made = _apply(connection, file, recorded.get(file.name))
                 named.record_functions(connection, file=file.name, hash=file.hash, functions=made, version=__version__)
         for name in set(recorded) - {file.name for file in function_files()}:
             _drop(connection, recorded[name].functions)
             named.forget_functions(connection, file=name)
-        list(named.clone_functions_of_queues(connection))  # a generator: its statement is sent when it is read
     return changed
 
 

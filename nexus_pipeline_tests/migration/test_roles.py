@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -10,7 +12,14 @@ from psycopg.conninfo import conninfo_to_dict
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.migrations import migrate, migration_names, rollback, update_pgmq
 from nexus_pipeline.errors import UnavailableError
-from nexus_pipeline_tests.support.queues import one, send_signals, works
+from nexus_pipeline.executions import list_executions
+from nexus_pipeline.ingress import sender
+from nexus_pipeline.insights import queue_status
+from nexus_pipeline.queues.dead_letters import redrive
+from nexus_pipeline.queues.leases import Settlement
+from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline.queues.sending import RejectedRequests
+from nexus_pipeline_tests.support.queues import assert_each_has_one_outcome, drain, one, send, send_signals, works
 from nexus_pipeline_tests.support.roles import Role, owned_database, role
 from nexus_pipeline_tests.support.servers import database_url, embedded_server, role_url
 
@@ -104,3 +113,65 @@ def test_a_role_without_grants_reads_no_payload_and_calls_nothing(
             assert callable_ones == []
         connection.execute("INSERT INTO nexus.pgmq_installs (version, method) VALUES ('1.0.0', 'sql')")
         update_pgmq(conninfo)
+
+
+def denied(connection: Connection, *statements: str) -> None:
+    for statement in statements:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize("queue", [MAIN_QUEUE, "mine"])
+def test_a_sender_sends_to_served_queues_and_does_nothing_else(connection: Connection, queue: str) -> None:
+    connection.execute("SELECT nexus.serve_queue('mine'), pgmq.create('strange')")
+    connection.execute("SET ROLE nexus_sender")
+    assert sender.send(connection, [{"rsi": 25, "event_id": "a"}], queue=queue).sent == 1
+    with pytest.raises(RejectedRequests):
+        sender.send(connection, [{"rsi": 250}], queue=queue)
+    denied(
+        connection,
+        "SELECT * FROM workflow_executions",
+        f"SELECT * FROM pgmq.a_{queue}",
+        f"DELETE FROM pgmq.q_{queue}",
+        "SELECT * FROM pgmq.q_strange",
+        f"SELECT * FROM nexus.claim('{queue}', 1, 1)",
+        "SELECT pgmq.send('workflow_results', '{}')",
+        "SELECT pgmq.send('strange', '{}')",
+    )
+
+
+@pytest.mark.parametrize("queue", [MAIN_QUEUE, "mine"])
+def test_a_reader_sees_what_is_going_on_and_changes_nothing(connection: Connection, queue: str) -> None:
+    connection.execute("SELECT nexus.serve_queue('mine'), pgmq.create('strange')")
+    send_signals(connection, 3, queue)
+    drain(connection, queue=queue)
+    connection.execute("SET ROLE nexus_reader")
+    status = queue_status(connection, queue, datetime(2026, 1, 1, tzinfo=UTC), recount=True)
+    assert (status.ledger.completed, status.ledger.adds_up, status.results_waiting) == (3, True, 3)
+    assert len(list_executions(connection)) == 3
+    denied(
+        connection,
+        "SELECT * FROM pgmq.q_strange",
+        f"SELECT * FROM nexus.enqueue('{queue}', '{{}}')",
+        "UPDATE workflow_executions SET status = 'error'",
+        "SELECT nexus.discard()",
+        "SELECT process_trading_workflow()",
+    )
+
+
+@pytest.mark.parametrize("queue", [MAIN_QUEUE, "mine"])
+def test_an_operator_processes_and_redrives_but_changes_no_schema(connection: Connection, queue: str) -> None:
+    connection.execute("SELECT nexus.serve_queue('mine'), pgmq.create('strange')")
+    connection.execute("SET ROLE nexus_operator")
+    ids = send(connection, [{"rsi": 25}, {"rsi": 250}], queue)
+    assert drain(connection, queue=queue) == Settlement(1, 0, 1, 0)
+    assert_each_has_one_outcome(connection, ids, queue)
+    assert [each.original_queue for each in redrive(connection).done] == [queue]
+    assert one(connection, "SELECT process_trading_workflow()")["error_count"] == (1 if queue == MAIN_QUEUE else 0)
+    denied(
+        connection,
+        "SELECT * FROM pgmq.q_strange",
+        "CREATE TABLE nexus.mine (id int)",
+        "DROP TABLE workflow_executions",
+        "SELECT nexus.serve_queue('another')",
+    )

@@ -1,12 +1,11 @@
 -- Who may do what, applied after every change of functions: nobody but the owner, and the roles of 0007.roles where they
--- are there. PostgreSQL lets PUBLIC execute a new function until that is revoked.
+-- exist. PostgreSQL lets PUBLIC execute a new function until that is revoked.
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA nexus FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION public.enhanced_trade_signal, public.process_trading_workflow FROM PUBLIC;
 
 DO $$
-DECLARE
-    queue text;
 BEGIN
+    PERFORM nexus.grant_queue_access(q.queue_name) FROM nexus.queues q;
     -- Sends requests, and reads nothing else: nexus.enqueue and `nexus send`.
     IF to_regrole('nexus_sender') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA nexus, pgmq TO nexus_sender;
@@ -15,17 +14,13 @@ BEGIN
         GRANT EXECUTE ON FUNCTION
             nexus.enqueue, nexus.request_faults, nexus.checked_queue, nexus.parse_request, nexus.parse_time
             TO nexus_sender;
-        FOR queue IN SELECT q.queue_name FROM nexus.queues q LOOP
-            -- SELECT, because an insert returns the new ids.
-            EXECUTE format('GRANT SELECT, INSERT ON pgmq.%I TO nexus_sender', 'q_' || queue);
-        END LOOP;
     END IF;
     -- Reads decisions, hours and what is going on.
     IF to_regrole('nexus_reader') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA nexus, pgmq TO nexus_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA nexus TO nexus_reader;
-        GRANT SELECT ON ALL TABLES IN SCHEMA pgmq TO nexus_reader;
-        GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgmq TO nexus_reader;
+        GRANT SELECT ON pgmq.meta, pgmq.q_workflow_results, pgmq.a_workflow_results, pgmq.q_workflow_errors,
+            pgmq.a_workflow_errors, pgmq.q_workflow_results_msg_id_seq TO nexus_reader;
         GRANT SELECT ON public.workflow_executions, public.workflow_metrics, public.trading_workflow_dashboard,
             public.hourly_signal_aggregates, public.hourly_workflow_metrics TO nexus_reader;
         GRANT EXECUTE ON FUNCTION
@@ -36,8 +31,10 @@ BEGIN
     -- Runs the pipeline and acts on what failed; may not change the schema.
     IF to_regrole('nexus_operator') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA nexus, pgmq TO nexus_operator;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nexus, pgmq TO nexus_operator;
-        GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgmq TO nexus_operator;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA nexus TO nexus_operator;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON pgmq.q_workflow_results, pgmq.a_workflow_results,
+            pgmq.q_workflow_errors, pgmq.a_workflow_errors TO nexus_operator;
+        GRANT SELECT ON pgmq.meta, pgmq.q_workflow_results_msg_id_seq TO nexus_operator;
         GRANT SELECT, INSERT, UPDATE, DELETE ON public.workflow_executions, public.workflow_metrics,
             public.hourly_signal_aggregates, public.hourly_workflow_metrics TO nexus_operator;
         GRANT SELECT ON public.trading_workflow_dashboard TO nexus_operator;

@@ -8,4 +8,5 @@ BEGIN
     EXECUTE format('REVOKE ALL ON pgmq.%I, pgmq.%I FROM pg_monitor', 'q_' || queue, 'a_' || queue);
     INSERT INTO nexus.queues (queue_name) VALUES (queue) ON CONFLICT DO NOTHING;
     PERFORM nexus.clone_queue_functions(queue);
+    PERFORM nexus.grant_queue_access(queue);
 END $$;
