@@ -1,4 +1,4 @@
-"""A year of hours over a million executions: backfilled with one command, held to the truth, and the cost of one hour.
+"""A year of hours over a million executions: one backfill, compared with an independent count; the cost of one hour.
 
 python -m benchmarks.backfill [--executions N] [--metrics] [--json]
 """

@@ -1,4 +1,4 @@
-"""One batch, from claim to settled: what a step of the op graph does."""
+"""One batch, from claim to settlement: the work of a step of the op graph."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from nexus_pipeline.queues.leases import Lease, RetryPolicy, Settlement, claim, 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch; times in ms."""
+    """The outcome of a batch; times in ms."""
 
     claimed: int = 0
     completed: int = 0
     retried: int = 0
     dead_lettered: int = 0
     fenced: int = 0
-    """Messages whose lease ran out before they were settled: left alone, for whoever claims them next."""
+    """Messages whose lease ran out before they were settled: any worker may claim them."""
     suspects: int = 0
-    """Messages that were in a crash before, and were processed alone."""
+    """Messages that were in a crash before and were processed alone."""
     first_msg_id: int = 0
     last_msg_id: int = 0
     ms: float = 0.0
@@ -48,11 +48,11 @@ def process_batch(
 ) -> BatchResult:
     """Claims up to `batch_size` messages and settles them.
 
-    Suspects come one to a lease, so several leases may make up a batch. After `deadline` (`time.monotonic()` s) nothing
-    more is claimed.
+    A suspect is leased alone, so a batch may consist of several leases. Nothing is claimed after `deadline`
+    (`time.monotonic()`, s).
 
     Raises:
-        psycopg.Error: the server could not; what was settled before stays settled, the rest comes back.
+        psycopg.Error: the server failed; settled messages stay settled, the others return to the queue.
     """
     result = BatchResult()
     while result.claimed < batch_size and time.monotonic() < deadline:
@@ -68,9 +68,9 @@ def process_batch(
 
 
 def _settle_or_release(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlement:
-    """Settles; where that is interrupted or fails, gives the messages back, so that they are not taken for crashed.
+    """Settles. If that is interrupted or fails, releases the lease, so that the messages do not count as crashed.
 
-    Should the settling have been committed all the same, the release finds nothing: both are fenced.
+    If the settlement was committed all the same, the fence makes the release do nothing.
     """
     try:
         return settle(connection, lease, policy)

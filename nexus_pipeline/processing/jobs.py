@@ -1,4 +1,4 @@
-"""The jobs: processing, and the upkeep of what processing leaves behind."""
+"""The jobs: processing, and the upkeep of queues and runs."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The op graph of a processing run: plan, one mapped step a batch, summary."""
+"""The op graph of a processing run: plan, one mapped step for each batch, summary."""
 
 import math
 import time
@@ -16,32 +16,32 @@ from nexus_pipeline.queues.ledger import depth
 from nexus_pipeline.queues.names import MAIN_QUEUE, checked_queue
 from nexus_pipeline.settings import load_settings
 
-# What goes from step to step is a few figures: it needs no file.
+# Steps exchange a few figures, which need no files.
 MEMORY = "memory"
-# For a server that goes away for a moment: three more tries within about fifteen seconds.
+# For a server that is away for a moment: three retries within about fifteen seconds.
 STEP_RETRIES = dg.RetryPolicy(max_retries=3, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 
 
 class ProcessingConfig(dg.Config):
-    """What a processing run takes; what is not given comes from the NEXUS_* variables."""
+    """The configuration of a processing run; the NEXUS_* variables are the defaults."""
 
     queue: str = Field(default=MAIN_QUEUE, description="Queue to drain: a-z, 0-9 and _.")
     batch_size: int | None = Field(default=None, ge=1, le=10_000, description="Messages claimed together.")
-    max_batches: int | None = Field(default=None, ge=1, le=500, description="Batches of this run at most: its steps.")
+    max_batches: int | None = Field(default=None, ge=1, le=500, description="Maximum number of batches, a step each.")
     max_seconds: int | None = Field(
-        default=None, ge=1, le=3_600, description="After this many s only a first batch is claimed."
+        default=None, ge=1, le=3_600, description="Seconds after which no batch but the first is claimed."
     )
 
 
 @dg.op(
-    out=dg.DynamicOut(dict[str, Any], description="What one batch may take.", io_manager_key=MEMORY),
-    description="Looks at the queue and lays out the batches of this run.",
+    out=dg.DynamicOut(dict[str, Any], description="The limits of one batch.", io_manager_key=MEMORY),
+    description="Reads the backlog and plans the batches of this run.",
     retry_policy=STEP_RETRIES,
 )
 def plan(
     context: dg.OpExecutionContext, config: ProcessingConfig, nexus: NexusDatabase
 ) -> Iterator[dg.DynamicOutput[dict[str, Any]]]:
-    """One dynamic output for each batch that the queue has work for, within the run's budget."""
+    """One dynamic output for each batch of the backlog, within the limits of the run."""
     settings = load_settings()
     batch_size = config.batch_size or settings.batch_size
     max_batches = config.max_batches or settings.batches_per_run
@@ -52,7 +52,7 @@ def plan(
     batches = math.ceil(seen.waiting / batch_size)
     context.log.info(f"{seen.waiting} waiting (counted up to {batch_size * max_batches}): {batches} batches")
     for number in range(1, batches + 1):
-        # On a loaded machine, planning may take all the seconds: without a first batch, no run would do anything.
+        # On a loaded machine planning may use up all the seconds; the first batch makes every run progress.
         until = deadline if number > 1 else math.inf
         yield dg.DynamicOutput(
             {"queue": queue, "batch_size": batch_size, "deadline": until}, mapping_key=f"{number:03d}"
@@ -61,15 +61,15 @@ def plan(
 
 @dg.op(
     out=dg.Out(dict[str, Any], io_manager_key=MEMORY),
-    description="Claims one batch, turns it into decisions and settles it in one transaction.",
+    description="Claims one batch, evaluates it and settles it in one transaction.",
     retry_policy=STEP_RETRIES,
 )
 def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusDatabase) -> dict[str, Any]:
-    """A batch's result, which is also the step's metadata."""
+    """The result of a batch, which is also the metadata of the step."""
     settings = load_settings()
     policy = RetryPolicy(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds)
     if context.retry_number == 0 and time.monotonic() >= planned["deadline"]:
-        # Not even a connection is asked for: without a server, each step left would wait for one, and try again.
+        # Without a connection: if the server is away, each remaining step would wait for one and be retried.
         context.add_output_metadata(_metadata(BatchResult()))
         return vars(BatchResult())
     with nexus.connect(_nothing_is_lost(settings.lease_seconds)) as connection:
@@ -82,10 +82,10 @@ def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusD
 
 @dg.op(
     out=dg.Out(dict[str, Any], io_manager_key=MEMORY),
-    description="Adds the batches up and records the run on the asset workflow_executions.",
+    description="Adds up the batches and materializes the asset workflow_executions.",
 )
 def summary(context: dg.OpExecutionContext, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of the whole run."""
+    """The totals of the run."""
     total = summarise([BatchResult(**result) for result in results])
     context.log.info(
         f"{total['completed']} completed, {total['retried']} to be retried, {total['dead_lettered']} dead-lettered "

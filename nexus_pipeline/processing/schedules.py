@@ -1,4 +1,4 @@
-"""What runs by the clock."""
+"""The schedule of the upkeep."""
 
 from __future__ import annotations
 

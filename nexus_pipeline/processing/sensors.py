@@ -1,4 +1,4 @@
-"""The sensor that sees requests and launches runs. It never consumes: claiming is a run's work."""
+"""The sensor that requests runs for the backlog. It consumes nothing: runs claim messages."""
 
 import json
 import math
@@ -14,8 +14,8 @@ from nexus_pipeline.queues.ledger import Depth, depth
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings, load_settings
 
-# Dagster's event log keeps what is observed for ever, so the queue is observed once a minute at most.
-_OBSERVED_EVERY_SECONDS = 60
+# Dagster's event log keeps observations for ever, so there is at most one a minute.
+_OBSERVATION_INTERVAL_SECONDS = 60
 _IN_FLIGHT = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -25,7 +25,7 @@ _IN_FLIGHT = [
 
 
 def runs_to_request(waiting: int, in_flight: int, settings: Settings) -> int:
-    """How many more runs the queue has work for, so that `NEXUS_MAX_RUNS` at most are in flight."""
+    """How many more runs the backlog needs, with at most `NEXUS_MAX_RUNS` in flight."""
     wanted = min(settings.max_runs, math.ceil(waiting / (settings.batch_size * settings.batches_per_run)))
     return max(0, wanted - in_flight)
 
@@ -38,7 +38,7 @@ def runs_to_request(waiting: int, in_flight: int, settings: Settings) -> int:
     description="Watches workflow_main_queue and requests runs while fewer than NEXUS_MAX_RUNS are in flight.",
 )
 def workflow_main_queue_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase) -> dg.SensorResult:
-    """Requests runs for what waits, and observes how much and how long it waits."""
+    """Request runs for the backlog, and observe its size and age."""
     settings = load_settings()
     try:
         with nexus.connect() as connection:
@@ -59,21 +59,20 @@ def workflow_main_queue_sensor(context: dg.SensorEvaluationContext, nexus: Nexus
 
 def _request(settings: Settings) -> dg.RunRequest:
     return dg.RunRequest(
-        # A key of its own for each: a key that was used never runs again, also when its run failed.
+        # A fresh key for each: a used key never runs again, even if its run failed.
         run_key=uuid.uuid4().hex,
         tags={QUEUE_TAG: MAIN_QUEUE, "dagster/max_runtime": str(settings.seconds_per_run + GRACE_SECONDS)},
     )
 
 
 def _runs_in_flight(instance: dg.DagsterInstance, settings: Settings) -> int:
-    """Runs of the queue that are queued or at work.
+    """Runs of the queue that are queued or working.
 
-    One that was not heard of for longer than a run may take is dead, and must not hold the queue up until run
-    monitoring has found that out.
+    A run without news for longer than a run may take is dead; it does not count until run monitoring notices.
     """
-    heard_of = datetime.now(UTC) - timedelta(seconds=settings.seconds_per_run + 2 * GRACE_SECONDS)
+    alive_since = datetime.now(UTC) - timedelta(seconds=settings.seconds_per_run + 2 * GRACE_SECONDS)
     return instance.get_runs_count(
-        dg.RunsFilter(tags={QUEUE_TAG: MAIN_QUEUE}, statuses=_IN_FLIGHT, updated_after=heard_of)
+        dg.RunsFilter(tags={QUEUE_TAG: MAIN_QUEUE}, statuses=_IN_FLIGHT, updated_after=alive_since)
     )
 
 
@@ -82,15 +81,15 @@ def _why_none(seen: Depth, in_flight: int, settings: Settings) -> str:
         return f"nothing waits in {MAIN_QUEUE}; {in_flight} runs in flight"
     return (
         f"{seen.waiting} wait in {MAIN_QUEUE}, the oldest for {seen.oldest_wait_s or 0:.1f} s; "
-        f"{in_flight} runs in flight, {settings.max_runs} at most"
+        f"{in_flight} runs in flight, at most {settings.max_runs}"
     )
 
 
 def _observe(cursor: str | None, seen: Depth, in_flight: int) -> tuple[list[dg.AssetObservation], str]:
-    """An observation of the queue, when the last is a minute old; and the cursor that remembers when it was made."""
+    """An observation of the queue if the last is a minute old, and the cursor with the time of the last one."""
     last = float(json.loads(cursor)["observed_at"]) if cursor else 0.0
     now = time.time()
-    if now - last < _OBSERVED_EVERY_SECONDS:
+    if now - last < _OBSERVATION_INTERVAL_SECONDS:
         return [], cursor or json.dumps({"observed_at": last})
     observation = dg.AssetObservation(
         "workflow_main_queue",

@@ -1,4 +1,4 @@
-"""The figures of a processing run, out of those of its batches."""
+"""The totals of a processing run."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_runs_in_flight_count_towards_the_cap_and_ended_ones_do_not(
         a_run(instance, at_work)
     reason = skipped(tick(instance))
     assert reason.startswith("1000 wait in workflow_main_queue, the oldest for ")
-    assert reason.endswith(" s; 3 runs in flight, 3 at most")
+    assert reason.endswith(" s; 3 runs in flight, at most 3")
 
 
 def test_runs_that_were_not_heard_of_for_longer_than_a_run_takes_do_not_hold_the_queue_up(

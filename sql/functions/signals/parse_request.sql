@@ -1,5 +1,5 @@
 -- A request taken apart, and the first rule that it breaks: fault is {field, reason}, or null where there is none.
--- These are the only rules of a request; whoever sends is told by nexus.enqueue, which asks here.
+-- The only place with the rules of a request: nexus.enqueue and nexus.request_faults ask here.
 --
 -- Each LATERAL step ends in OFFSET 0, here and elsewhere: it keeps PostgreSQL from merging the step into the next one, and
 -- so from computing an expression again at every place that names it. It stores nothing. As one SQL function without SET
