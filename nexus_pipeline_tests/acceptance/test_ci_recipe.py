@@ -32,7 +32,7 @@ def test_the_recipe_passes_in_a_folder_of_its_own_and_its_checks_are_known_after
     build: dict[str, str], connection: Connection, tmp_path: Path
 ) -> None:
     before = run(build, tmp_path, "nexus", "checks")
-    assert (before.returncode, "no check has ever run" in before.stderr) == (1, True)
+    assert (before.returncode, "no check has run yet" in before.stderr) == (1, True)
     done = recipe(build, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert one(connection, "SELECT sum(completed) FROM hourly_signal_aggregates") == 50

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from pgmq.install import get_embedded_install_sql
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -175,3 +176,19 @@ def test_an_operator_processes_and_redrives_but_changes_no_schema(connection: Co
         "DROP TABLE workflow_executions",
         "SELECT nexus.serve_queue('another')",
     )
+
+
+def test_a_pgmq_of_another_role_is_used_as_it_is(server_url: str, role: Role, owned_database: str) -> None:
+    # As an extension that an administrator created: its schema and tables are not ours to grant.
+    with psycopg.connect(
+        database_url(server_url, conninfo_to_dict(owned_database)["dbname"]), autocommit=True
+    ) as admin:
+        admin.execute(get_embedded_install_sql())
+        name = sql.Identifier(role.name)
+        for grant in (
+            "GRANT USAGE, CREATE ON SCHEMA pgmq TO {}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA pgmq TO {}",
+        ):
+            admin.execute(sql.SQL(grant).format(name))
+    assert migrate(owned_database).migrations == migration_names()
+    works(owned_database)
