@@ -15,7 +15,7 @@
 -- A suspect (claimed before and never settled, so in a crash) is leased alone, so that a crashed batch does not take the
 -- other messages with it again; when other messages are first, they go without it.
 -- Without lease_seconds the messages are locked instead, for a caller that settles them in the same transaction.
--- `needs_evaluation`: a message names a strategy other than the inlined one (nexus.evaluate_request).
+-- `needs_evaluation`: a message names its strategy, or the active one is not the inlined one (nexus.evaluate_request).
 CREATE OR REPLACE FUNCTION nexus.claim_workflow_main_queue(
     quantity integer, lease_seconds integer,
     OUT msg_ids bigint[], OUT read_cts integer[], OUT suspect boolean, OUT needs_evaluation boolean,
@@ -39,7 +39,7 @@ BEGIN
         WITH head AS MATERIALIZED (
             SELECT q.msg_id, q.read_ct, q.vt,
                    q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect,
-                   q.message ->> 'strategy' <> 'enhanced_rsi' OR q.message ? 'strategy_version' AS named
+                   q.message ?| '{strategy,strategy_version}' AS named
               FROM pgmq.q_workflow_main_queue q
              WHERE q.vt >= since AND q.vt <= moment
              ORDER BY q.vt

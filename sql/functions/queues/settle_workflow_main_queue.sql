@@ -40,7 +40,9 @@ BEGIN
          ORDER BY q.msg_id
            FOR UPDATE OF q
     ), evaluated AS NOT MATERIALIZED (
-        SELECT h.*, e.*
+        SELECT h.*, e.output, e.version, e.symbol, e.occurred_at,
+               CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE e.error_class END AS error_class,
+               e.error_code, e.error_message, e.field
           FROM held h
          CROSS JOIN LATERAL nexus.evaluate_request(
              -- A message whose worker died too often is not evaluated again.
@@ -53,7 +55,8 @@ BEGIN
                     THEN (SELECT p.symbol FROM nexus.parse_request(h.message) p) ELSE d.symbol END,
                CASE WHEN d.error_class = 'evaluation_error'
                     THEN (SELECT p.occurred_at FROM nexus.parse_request(h.message) p) ELSE d.occurred_at END,
-               d.error_class, d.error_code, d.error_message, d.field
+               CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE d.error_class END,
+               d.error_code, d.error_message, d.field
           FROM held h
           JOIN unnest(decisions) WITH ORDINALITY AS d (
                    output, version, symbol, occurred_at, error_class, error_code, error_message, field, position)
@@ -62,16 +65,16 @@ BEGIN
     ), decided AS MATERIALIZED (
         SELECT e.msg_id, e.read_ct, e.enqueued_at, e.message, e.headers, e.symbol, e.occurred_at, e.attempt,
                (prefix || lpad(to_hex(counter + e.position), 12, '0'))::uuid AS execution_id,
-               CASE WHEN failure.error_class IS NULL THEN e.output END AS output,
+               CASE WHEN e.error_class IS NULL THEN e.output END AS output,
                coalesce(e.version, '1.0') AS version,
                CASE
-                   WHEN failure.error_class IS NULL THEN 'completed'
-                   WHEN failure.error_class IN ('invalid_input', 'unknown_strategy', 'crash') THEN 'error'
+                   WHEN e.error_class IS NULL THEN 'completed'
+                   WHEN e.error_class IN ('invalid_input', 'unknown_strategy', 'crash') THEN 'error'
                    WHEN e.attempt >= max_attempts THEN 'error'
                    ELSE 'retrying'
                END AS outcome,
                CASE
-                   WHEN failure.error_class = 'crash' THEN jsonb_build_object(
+                   WHEN e.error_class = 'crash' THEN jsonb_build_object(
                        'error_class', 'crash',
                        'error_code', '57P02',
                        'error_message', format('the worker died or lost its lease %s times while it held this message',
@@ -80,8 +83,8 @@ BEGIN
                        'attempt', e.attempt,
                        'max_attempts', max_attempts,
                        'crashes', e.crashes)
-                   WHEN failure.error_class IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object(
-                       'error_class', failure.error_class,
+                   WHEN e.error_class IS NOT NULL THEN jsonb_strip_nulls(jsonb_build_object(
+                       'error_class', e.error_class,
                        'error_code', e.error_code,
                        'error_message', e.error_message,
                        'field', e.field,
@@ -91,10 +94,6 @@ BEGIN
                        'crashes', greatest(e.crashes, 0)))
                END AS error
           FROM evaluated e
-         CROSS JOIN LATERAL (
-            SELECT CASE WHEN e.crashes >= max_attempts THEN 'crash' ELSE e.error_class END AS error_class
-            OFFSET 0
-          ) AS failure
     ), finished AS MATERIALIZED (
         -- When every message is decided: strategies take their time in between.
         SELECT t.at, round(extract(epoch FROM t.at - claimed_at) * 1000, 3) AS took_ms

@@ -8,26 +8,28 @@ RETURNS TABLE (
     error_class text, error_code text, error_message text, field text
 )
 LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT coalesce(decided.output, (other.decision).output),
-           CASE WHEN decided.output IS NOT NULL THEN '1.0' ELSE (other.decision).version END,
+    SELECT coalesce(decided.output, (decided.other).output),
+           CASE WHEN decided.output IS NOT NULL THEN '1.0' ELSE (decided.other).version END,
            parsed.symbol,
            parsed.occurred_at,
-           CASE WHEN parsed.fault IS NULL THEN (other.decision).error_class ELSE 'invalid_input' END,
-           CASE WHEN parsed.fault IS NULL THEN (other.decision).error_code ELSE '22023' END,
-           CASE WHEN parsed.fault IS NULL THEN (other.decision).error_message
+           CASE WHEN parsed.fault IS NULL THEN (decided.other).error_class ELSE 'invalid_input' END,
+           CASE WHEN parsed.fault IS NULL THEN (decided.other).error_code ELSE '22023' END,
+           CASE WHEN parsed.fault IS NULL THEN (decided.other).error_message
                 ELSE parsed.fault[1] || ': ' || parsed.fault[2] END,
            parsed.fault[1]
       FROM nexus.parse_request(request) AS parsed
      CROSS JOIN LATERAL (
-        SELECT CASE WHEN parsed.fault IS NULL AND parsed.strategy = 'enhanced_rsi'
-                     AND CASE WHEN parsed.strategy_version IS NULL THEN inlined ELSE parsed.strategy_version = '1.0' END
-                    THEN nexus.enhanced_rsi(parsed.rsi, parsed.price, parsed.volume, parsed.market_context, epoch)
-               END AS output
+        SELECT CASE
+                   WHEN parsed.fault IS NULL AND parsed.strategy = 'enhanced_rsi'
+                        AND CASE WHEN parsed.strategy_version IS NULL THEN inlined ELSE parsed.strategy_version = '1.0' END
+                   THEN nexus.enhanced_rsi(parsed.rsi, parsed.price, parsed.volume, parsed.market_context, epoch)
+               END AS output,
+               CASE
+                   WHEN parsed.fault IS NULL AND NOT (
+                        parsed.strategy = 'enhanced_rsi'
+                        AND CASE WHEN parsed.strategy_version IS NULL THEN inlined ELSE parsed.strategy_version = '1.0' END)
+                   THEN (SELECT e.decision FROM nexus.evaluate(ARRAY[request], decided_at) AS e)
+               END AS other
         OFFSET 0
       ) AS decided
-     CROSS JOIN LATERAL (
-        SELECT CASE WHEN parsed.fault IS NULL AND decided.output IS NULL
-                    THEN (SELECT e.decision FROM nexus.evaluate(ARRAY[request], decided_at) AS e) END AS decision
-        OFFSET 0
-      ) AS other
 $$;

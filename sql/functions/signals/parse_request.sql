@@ -11,14 +11,14 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
     SELECT checked.fault,
-           CASE WHEN checked.fault IS NULL THEN part.rsi::numeric END,
-           CASE WHEN checked.fault IS NULL THEN part.price::numeric END,
-           CASE WHEN checked.fault IS NULL THEN part.volume::numeric END,
+           CASE WHEN checked.fault IS NULL THEN typed.rsi END,
+           CASE WHEN checked.fault IS NULL THEN typed.price END,
+           CASE WHEN checked.fault IS NULL THEN typed.volume END,
            coalesce(part.market_context, '{}'),
-           CASE WHEN checked.fault IS NULL THEN part.symbol #>> '{}' END,
+           CASE WHEN checked.fault IS NULL THEN typed.symbol END,
            coalesce(part.strategy #>> '{}', 'enhanced_rsi'),
            part.strategy_version #>> '{}',
-           CASE WHEN checked.fault IS NULL THEN timed.occurred_at END
+           CASE WHEN checked.fault IS NULL THEN typed.occurred_at END
       FROM (
         -- JSON null stands for absent.
         SELECT jsonb_typeof(message) AS kind,
@@ -31,14 +31,20 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                nullif(message -> 'event_id', 'null') AS event_id,
                nullif(message -> 'strategy', 'null') AS strategy,
                nullif(message -> 'strategy_version', 'null') AS strategy_version,
-               nullif(message -> 'occurred_at', 'null') AS occurred_at
+               nullif(message -> 'occurred_at', 'null') AS occurred_at,
+               message ->> 'occurred_at' AS occurred_text
         OFFSET 0
       ) AS part
      CROSS JOIN LATERAL (
-        SELECT CASE WHEN jsonb_typeof(part.occurred_at) = 'string'
-                    THEN nexus.parse_time(part.occurred_at #>> '{}') END AS occurred_at
+        -- Null where the value is of another type.
+        SELECT CASE WHEN jsonb_typeof(part.rsi) = 'number' THEN part.rsi::numeric END AS rsi,
+               CASE WHEN jsonb_typeof(part.price) = 'number' THEN part.price::numeric END AS price,
+               CASE WHEN jsonb_typeof(part.volume) = 'number' THEN part.volume::numeric END AS volume,
+               CASE WHEN jsonb_typeof(part.symbol) = 'string' THEN part.symbol #>> '{}' END AS symbol,
+               CASE WHEN jsonb_typeof(part.occurred_at) = 'string'
+                    THEN nexus.parse_time(part.occurred_text) END AS occurred_at
         OFFSET 0
-      ) AS timed
+      ) AS typed
      CROSS JOIN LATERAL (
         SELECT CASE
             WHEN part.kind IS NULL OR part.kind = 'null'
@@ -51,20 +57,19 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                 THEN ARRAY['message', 'is longer than 65536 bytes']
             WHEN part.rsi IS NULL
                 THEN ARRAY['rsi', CASE WHEN message ? 'rsi' THEN 'must be a number from 0 to 100' ELSE 'is required' END]
-            WHEN CASE WHEN jsonb_typeof(part.rsi) = 'number' THEN part.rsi::numeric NOT BETWEEN 0 AND 100 ELSE true END
+            WHEN (typed.rsi BETWEEN 0 AND 100) IS NOT TRUE
                 THEN ARRAY['rsi', 'must be a number from 0 to 100']
-            WHEN CASE WHEN jsonb_typeof(part.price) = 'number' THEN part.price::numeric < 0 ELSE part.price IS NOT NULL END
+            WHEN part.price IS NOT NULL AND (typed.price >= 0) IS NOT TRUE
                 THEN ARRAY['price', 'must be a number that is 0 or more']
-            WHEN part.price IS NOT NULL AND part.price::numeric > 1e30
+            WHEN typed.price > 1e30
                 THEN ARRAY['price', 'must be at most 1e30']
-            WHEN CASE WHEN jsonb_typeof(part.volume) = 'number' THEN part.volume::numeric < 0
-                      ELSE part.volume IS NOT NULL END
+            WHEN part.volume IS NOT NULL AND (typed.volume >= 0) IS NOT TRUE
                 THEN ARRAY['volume', 'must be a number that is 0 or more']
-            WHEN part.volume IS NOT NULL AND part.volume::numeric > 1e30
+            WHEN typed.volume > 1e30
                 THEN ARRAY['volume', 'must be at most 1e30']
             WHEN jsonb_typeof(part.market_context) <> 'object'
                 THEN ARRAY['market_context', 'must be an object']
-            WHEN jsonb_typeof(part.symbol) <> 'string' OR length(part.symbol #>> '{}') NOT BETWEEN 1 AND 200
+            WHEN part.symbol IS NOT NULL AND (length(typed.symbol) BETWEEN 1 AND 200) IS NOT TRUE
                 THEN ARRAY['symbol', 'must be a text of 1 to 200 characters']
             WHEN jsonb_typeof(part.source) <> 'string' OR length(part.source #>> '{}') NOT BETWEEN 1 AND 200
                 THEN ARRAY['source', 'must be a text of 1 to 200 characters']
@@ -75,7 +80,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
             WHEN jsonb_typeof(part.strategy_version) <> 'string'
                  OR length(part.strategy_version #>> '{}') NOT BETWEEN 1 AND 10
                 THEN ARRAY['strategy_version', 'must be a text of 1 to 10 characters']
-            WHEN part.occurred_at IS NOT NULL AND timed.occurred_at IS NULL
+            WHEN part.occurred_at IS NOT NULL AND typed.occurred_at IS NULL
                 THEN ARRAY['occurred_at', 'must be an ISO 8601 time with an offset, as in 2026-01-31T09:00:00Z']
         END AS fault
         OFFSET 0
