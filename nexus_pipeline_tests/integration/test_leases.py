@@ -351,5 +351,5 @@ def test_what_looks_dear_to_the_planner_is_not_compiled_at_every_call(connection
         "SELECT oid::regprocedure::text, 'jit=off' = ANY (proconfig) FROM pg_proc"
         " WHERE pronamespace = 'nexus'::regnamespace AND array_to_string(proconfig, ' ') LIKE '%enable_%=off%'"
     ).fetchall()
-    assert len(rows) == 3  # claim, settle and evaluate_lease
+    assert len(rows) == 5  # claim, settle, evaluate_lease, evaluate and enqueue
     assert all(is_off for _, is_off in rows)

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION nexus.enqueue(
     queue text, requests jsonb[], delay_seconds integer DEFAULT 0, validate boolean DEFAULT false
 )
 RETURNS TABLE (sent integer, duplicates integer, first_msg_id bigint, last_msg_id bigint, faults jsonb)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_memoize = off SET jit = off AS $$
 DECLARE
     fresh jsonb[];
 BEGIN

@@ -3,7 +3,7 @@
 -- gets a decision with an error; it harms no other.
 CREATE OR REPLACE FUNCTION nexus.evaluate(requests jsonb[], decided_at timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE ("position" bigint, decision nexus.decision)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_memoize = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     part record;

@@ -3,7 +3,8 @@
 --
 -- Each LATERAL step ends in OFFSET 0, here and elsewhere: it keeps PostgreSQL from merging the step into the next one, and
 -- so from computing an expression again at every place that names it. It stores nothing. As one SQL function without SET
--- clauses in FROM, the whole is inlined into the statement that settles a batch.
+-- clauses in FROM, the whole is inlined into the statement that settles a batch. Callers set enable_memoize = off: between
+-- LATERAL steps the planner would put Memoize nodes, which hash every value and never find one again.
 CREATE OR REPLACE FUNCTION nexus.parse_request(message jsonb)
 RETURNS TABLE (
     fault text[], rsi numeric, price numeric, volume numeric, market_context jsonb,
