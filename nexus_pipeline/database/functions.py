@@ -11,13 +11,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
-from psycopg.rows import class_row
 
 from nexus_pipeline import __version__
-from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.connection import Connection, first_line
 from nexus_pipeline.database.statements import queries, rows_as, sql_folder
 from nexus_pipeline.errors import UnavailableError
 
@@ -25,6 +24,8 @@ _DEFINES = re.compile(r"^CREATE OR REPLACE FUNCTION ((?:nexus|public)\.\w+)", re
 _NAMES = re.compile(r"\b(?:nexus|public)\.\w+")
 _COMMENT = re.compile(r"--.*")
 _ACCESS = "access.sql"
+_Behavior = Literal["RESTRICT", "CASCADE"]
+"""What becomes of objects that depend on a dropped function: they forbid it, or are dropped too."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def apply_functions(connection: Connection) -> list[str]:
     by one process at a time (the migration lock).
 
     Raises:
-        UnavailableError: a newer version of this package made the functions.
+        UnavailableError: a newer version of this package made the functions, or a user's view, trigger or the like
+            depends on one that must be dropped. Nothing was changed.
     """
     recorded = {each.file: each for each in _recorded(connection)}
     newest = max((_numbers(each.version) for each in recorded.values()), default=())
@@ -94,20 +96,29 @@ def apply_functions(connection: Connection) -> list[str]:
             " update nexus-pipeline"
         )
     changed = stale_functions(connection)
-    if not changed:
-        return []
-    named = queries("functions")
-    with connection.transaction():
-        for file in function_files():
-            if file.name == _ACCESS:
-                list(named.clone_functions_of_queues(connection))  # a generator: sent when it is read
-            if file.name in changed or file.name == _ACCESS:
-                made = _apply(connection, file, recorded.get(file.name))
-                named.record_functions(connection, file=file.name, hash=file.hash, functions=made, version=__version__)
-        for name in set(recorded) - {file.name for file in function_files()}:
-            _drop(connection, recorded[name].functions)
-            named.forget_functions(connection, file=name)
+    if changed:
+        try:
+            with connection.transaction():
+                _apply_files(connection, changed, recorded)
+        except psycopg.errors.DependentObjectsStillExist as error:
+            depends = "; ".join((error.diag.message_detail or "").splitlines())
+            raise UnavailableError(
+                f"{first_line(error)} ({depends}): drop them, migrate, and create them again; nothing was changed"
+            ) from None
     return changed
+
+
+def _apply_files(connection: Connection, changed: list[str], recorded: dict[str, Recorded]) -> None:
+    named = queries("functions")
+    for file in function_files():
+        if file.name == _ACCESS:
+            list(named.clone_functions_of_queues(connection))  # a generator: sent when it is read
+        if file.name in changed or file.name == _ACCESS:
+            made = _apply(connection, file, recorded.get(file.name))
+            named.record_functions(connection, file=file.name, hash=file.hash, functions=made, version=__version__)
+    for name in set(recorded) - {file.name for file in function_files()}:
+        _drop(connection, recorded[name].functions)
+        named.forget_functions(connection, file=name)
 
 
 def grant_missing_access(connection: Connection) -> None:
@@ -123,20 +134,19 @@ def role_states(connection: Connection) -> list[dict[str, Any]]:
 
 
 def drop_functions(connection: Connection) -> None:
-    """Drops all functions that were applied, and forgets them: before migrations are rolled back."""
+    """Drops all functions that were applied, with what depends on them: before migrations are rolled back."""
     named = queries("functions")
     recorded = _recorded(connection)
     if recorded:
-        _drop(connection, [function for (function,) in named.functions_of_queues(connection)])
+        _drop(connection, [function for (function,) in named.functions_of_queues(connection)], "CASCADE")
     for each in recorded:
-        _drop(connection, each.functions)
+        _drop(connection, each.functions, "CASCADE")
         named.forget_functions(connection, file=each.file)
 
 
 def _recorded(connection: Connection) -> list[Recorded]:
     try:
-        with connection.cursor(row_factory=class_row(Recorded)) as cursor:
-            return cursor.execute("SELECT file, hash, functions, version FROM nexus.function_files").fetchall()
+        return rows_as(Recorded, connection, queries("functions").recorded)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return []
 
@@ -162,9 +172,11 @@ def _rows_of(connection: Connection, file: FunctionFile) -> dict[str, str]:
     return dict(queries("functions").functions_named(connection, names=sorted(file.defines)))
 
 
-def _drop(connection: Connection, functions: list[str]) -> None:
+def _drop(
+    connection: Connection, functions: list[str], dependents: Literal["RESTRICT", "CASCADE"] = "RESTRICT"
+) -> None:
     for function in functions:
-        connection.execute(f"DROP FUNCTION IF EXISTS {function} CASCADE")
+        connection.execute(f"DROP FUNCTION IF EXISTS {function} {dependents}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -50,10 +50,9 @@ def schema_state(connection: Connection) -> SchemaState:
     """Which migrations the database has."""
     known = migration_names()
     try:
-        rows = connection.execute("SELECT migration_id FROM nexus._yoyo_migration ORDER BY 1").fetchall()
+        applied = [name for (name,) in queries("migrations").applied_migrations(connection)]
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        rows = []
-    applied = [row[0] for row in rows]
+        applied = []
     return SchemaState(
         applied=applied,
         pending=[name for name in known if name not in applied],
@@ -105,9 +104,9 @@ def update_pgmq(conninfo: str) -> str:
 
 
 def rollback(conninfo: str, down_to: str) -> list[str]:
-    """Takes back all migrations after `down_to` (a name, or `nothing`), newest first; what they held is gone.
+    """Rolls back all migrations after `down_to` (a name, or `nothing`), newest first, and deletes their data.
 
-    Returns the names taken back.
+    Returns the names of the migrations rolled back.
 
     Raises:
         NotFoundError: no migration has that name.

@@ -159,9 +159,7 @@ def test_what_jsonb_cannot_hold_does_not_even_get_into_the_queue(connection: Con
         None,
     ],
 )
-def test_headers_that_anybody_put_there_change_nothing_about_a_good_message(
-    connection: Connection, headers: object
-) -> None:
+def test_headers_written_by_a_sender_do_not_affect_a_valid_message(connection: Connection, headers: object) -> None:
     ids = [put(connection, '{"rsi": 25}', headers), put(connection, '{"rsi": 75}')]
     done = settle(connection, must_claim(connection), RetryPolicy())
     assert (done.completed, done.fenced) == (2, 0)

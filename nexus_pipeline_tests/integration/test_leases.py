@@ -345,7 +345,7 @@ def _leased(connection: Connection) -> list[int]:
     return [row[0] for row in rows]
 
 
-def test_what_looks_dear_to_the_planner_is_not_compiled_at_every_call(connection: Connection) -> None:
+def test_a_plan_that_looks_expensive_is_not_compiled_at_every_call(connection: Connection) -> None:
     # Where the server has jit on, as most have, compiling takes longer than the work by a factor of hundreds.
     rows = connection.execute(
         "SELECT oid::regprocedure::text, 'jit=off' = ANY (proconfig) FROM pg_proc"

@@ -91,3 +91,23 @@ def test_a_function_file_that_fails_changes_nothing(conninfo: str, later_version
     (folder / "zzz.sql").unlink()
     assert migrate_with(later_version, conninfo)["functions"] == ["queues/aaa.sql"]
     works(conninfo)
+
+
+@pytest.mark.parametrize("change", ["removed", "another type"])
+def test_what_a_user_built_on_a_function_stays_and_is_named_when_the_function_must_be_dropped(
+    conninfo: str, connection: Connection, later_version: Path, change: str
+) -> None:
+    file = later_version / "sql" / "functions" / "queues" / "another.sql"
+    file.write_text("CREATE OR REPLACE FUNCTION nexus.another() RETURNS integer LANGUAGE sql AS 'SELECT 1';\n")
+    migrate_with(later_version, conninfo)
+    connection.execute("CREATE VIEW public.mine AS SELECT nexus.another() AS number")
+    before = catalog_of(conninfo)
+    if change == "removed":
+        file.unlink()
+    else:
+        file.write_text("CREATE OR REPLACE FUNCTION nexus.another() RETURNS text LANGUAGE sql AS 'SELECT $$1$$';\n")
+    with pytest.raises(AssertionError, match=r"view mine depends on function nexus\.another"):
+        migrate_with(later_version, conninfo)
+    assert catalog_of(conninfo) == before
+    connection.execute("DROP VIEW public.mine")
+    assert migrate_with(later_version, conninfo)["functions"] == ["queues/another.sql"]

@@ -24,7 +24,7 @@ def one(connection: Connection, query: str, *parameters: object) -> Any:
 
 
 def put(connection: Connection, text: str | None, headers: object = None, queue: str = MAIN_QUEUE) -> int:
-    """Puts a message there as anybody may, past all checks; JSON text, or None for SQL's NULL."""
+    """Puts a message into the queue without any check; JSON text, or None for SQL's NULL."""
     headers_text = None if headers is None else json.dumps(headers)
     return int(one(connection, "SELECT pgmq.send(%s, %s::jsonb, %s::jsonb)", queue, text, headers_text))
 

@@ -8,6 +8,10 @@ SELECT r.name,
            OR coalesce(has_schema_privilege(to_regrole(r.name), to_regnamespace('nexus'), 'USAGE'), false) AS granted
   FROM (VALUES ('nexus_sender'), ('nexus_reader'), ('nexus_operator'), ('nexus_strategy')) AS r (name);
 
+-- name: recorded()
+-- The function files that this database has.
+SELECT f.file, f.hash, f.functions, f.version FROM nexus.function_files f;
+
 -- name: functions_named(names)
 -- The functions of these names with their argument types, and the transaction that wrote each.
 SELECT p.oid::regprocedure::text, p.xmin::text

@@ -1,7 +1,7 @@
 -- The statements of nexus_pipeline/queues/ledger.py.
 
 -- name: depth(queue, up_to)
--- What waits.
+-- The backlog.
 SELECT d.* FROM nexus.depth(:queue, :up_to) AS d;
 
 -- name: ledger(queue, recount)

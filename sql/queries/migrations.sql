@@ -1,4 +1,4 @@
--- The statement of nexus_pipeline/database/migrations.py that comes before the first migration.
+-- The statements of nexus_pipeline/database/migrations.py.
 
 -- name: create_bookkeeping()#
 -- The schema of everything that is not public, and the records of pgmq and of the function files that were applied.
@@ -16,3 +16,7 @@ CREATE TABLE IF NOT EXISTS nexus.function_files (
     version    text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- name: applied_migrations()
+-- In the order of their numbers. yoyo's record.
+SELECT m.migration_id FROM nexus._yoyo_migration m ORDER BY m.migration_id;

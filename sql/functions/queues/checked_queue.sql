@@ -1,4 +1,4 @@
--- The queues a worker may serve: a name of the form that cannot collide (`MyQ` and `myq` would share a table).
+-- The name of a queue, if it is valid. Lower case only: in PostgreSQL `MyQ` and `myq` would share a table.
 CREATE OR REPLACE FUNCTION nexus.checked_queue(queue text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

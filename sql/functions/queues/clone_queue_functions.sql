@@ -16,7 +16,7 @@ BEGIN
          WHERE p.pronamespace = 'nexus'::regnamespace
            AND p.proname IN ('claim_workflow_main_queue', 'settle_workflow_main_queue')
     LOOP
-        -- CREATE OR REPLACE changes neither arguments nor results.
+        -- CREATE OR REPLACE can change neither arguments nor result types.
         FOR stale IN
             SELECT p.oid::regprocedure FROM pg_proc p
              WHERE p.pronamespace = 'nexus'::regnamespace AND p.proname = source.clone

@@ -1,4 +1,4 @@
--- What waits in a queue, cheaply: the sensor asks every few seconds. Both read the vt index only.
+-- The backlog of a queue, cheaply: the sensor reads it every few seconds. Both figures come from the vt index alone.
 --   waiting       messages a claim would get now, counted up to `up_to`
 --   oldest_wait_s seconds since the oldest of them could be claimed; null where none waits
 CREATE OR REPLACE FUNCTION nexus.depth(queue text, up_to integer DEFAULT 1000000)
