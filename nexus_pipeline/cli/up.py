@@ -44,7 +44,7 @@ def down(
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
-    names = [process.name for process in running.recorded(settings.home)]
+    names = list(running.recorded(settings.home))
     server = embedded.find(settings.home) is not None
     if names:
         note(f"stopping {', '.join(names)}; runs in progress get time to end")

@@ -54,7 +54,7 @@ def dagster_conninfo(settings: Settings) -> str:
         return _embedded_conninfo(settings, EMBEDDED_DAGSTER_DATABASE)
     conninfo = server_conninfo(settings)
     with connect(conninfo) as connection:
-        name = f"{connection.info.dbname[:55]}_dagster"
+        name = dagster_database(connection)
         try:
             _create_database(connection, name)
         except psycopg.errors.InsufficientPrivilege:
@@ -63,6 +63,11 @@ def dagster_conninfo(settings: Settings) -> str:
                 f"run CREATE DATABASE {name} OWNER {connection.info.user}, or set NEXUS_DAGSTER_DATABASE_URL"
             ) from None
     return make_conninfo(conninfo, dbname=name)
+
+
+def dagster_database(connection: Connection) -> str:
+    """The name of Dagster's database beside the one that NEXUS_DATABASE_URL names."""
+    return f"{connection.info.dbname[:55]}_dagster"
 
 
 def connect(conninfo: str) -> Connection:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,7 +24,7 @@ from nexus_pipeline.demo.report import render
 from nexus_pipeline.errors import FailedError
 from nexus_pipeline.ingress.sender import send
 from nexus_pipeline.local import up
-from nexus_pipeline.local.processes import environment
+from nexus_pipeline.local.processes import environment, log_file
 from nexus_pipeline.queues.ledger import ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings
@@ -103,14 +102,11 @@ def _run_job(settings: Settings) -> None:
     """Runs the job with the command that users run in CI; its output goes to `<home>/logs/demo.log`."""
     command = ["dagster", "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
     env = environment(settings.home)
-    log = Path(env["NEXUS_HOME"]) / "logs" / "demo.log"
-    log.parent.mkdir(mode=0o700, exist_ok=True)
+    log = log_file(settings.home, "demo")
     with log.open("ab") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", *command], env=env, stdout=output, stderr=subprocess.STDOUT, check=False
-        )
-    if done.returncode != 0:
-        raise FailedError(f"dagster job execute failed with exit code {done.returncode}; its log is {log}")
+        code = subprocess.call([sys.executable, "-m", *command], env=env, stdout=output, stderr=subprocess.STDOUT)
+    if code != 0:
+        raise FailedError(f"dagster job execute failed with exit code {code}; its log is {log}")
 
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nexus_pipeline.database.connection import (
     EMBEDDED_DATABASE,
     Connection,
     connect,
+    dagster_database,
     first_line,
     place,
     server_conninfo,
@@ -69,24 +70,21 @@ def examine(settings: Settings, *, port: int = 3000, serving: bool = False) -> l
     """
     findings = [*_home(settings.home), _port(port, serving)]
     if settings.database_url is None:
-        return findings + list(_embedded(settings))
+        return [*findings, *_embedded(settings)]
     try:
         conninfo = server_conninfo(settings)
         with connect(conninfo) as connection:
             findings += _database(connection, conninfo)
             findings.append(_dagster_database(connection, settings, conninfo))
     except NexusError as error:
-        findings.append(
-            Finding("connection", FAIL, str(error), "start the server, or correct or unset NEXUS_DATABASE_URL")
-        )
+        remedy = "start the server, or correct or unset NEXUS_DATABASE_URL"
+        findings.append(Finding("connection", FAIL, str(error), remedy))
     return findings
 
 
 def _home(home: Path) -> Iterator[Finding]:
     home = home.resolve()
-    existing = home
-    while not existing.exists():
-        existing = existing.parent
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
     data = home / "postgres"
     if not home.exists():
         yield Finding("folder", OK, f"{home} does not exist yet; the first start creates it")
@@ -163,18 +161,21 @@ def _database(connection: Connection, conninfo: str) -> Iterator[Finding]:
         detail = f"the encoding of {server['database']} is {server['encoding']}"
         yield Finding("encoding", WARN, detail, "create a database with ENCODING 'UTF8'")
     try:
-        yield from _installed(connection, role, server["database"])
+        yield from _installed(connection, server)
     except psycopg.Error as error:
         remedy = f"GRANT USAGE ON SCHEMA nexus, pgmq TO {role}"
         yield Finding("schema", FAIL, f"it cannot be read: {first_line(error)}", remedy)
     yield _clock(connection)
 
 
-def _installed(connection: Connection, role: str, database: str) -> Iterator[Finding]:
+def _installed(connection: Connection, server: dict[str, Any]) -> Iterator[Finding]:
+    """What a migration installs: schema, pgmq, roles, and the privileges on them."""
+    role = server["role"]
     state = schema_state(connection)
     if state.unknown:
-        detail = f"newer than this code: it has {state.unknown[-1]}"
-        yield Finding("schema", FAIL, detail, "update the package nexus-pipeline")
+        yield Finding(
+            "schema", FAIL, f"newer than this code: it has {state.unknown[-1]}", "update the package nexus-pipeline"
+        )
     elif state.pending:
         yield Finding("schema", WARN, f"not applied yet: {', '.join(state.pending)}", "nexus migrate")
     elif state.stale_functions:
@@ -185,24 +186,24 @@ def _installed(connection: Connection, role: str, database: str) -> Iterator[Fin
     if not state.pending:
         yield _roles(connection)
     missing = [row["missing"] for row in rows_as(dict, connection, queries("doctor").missing_privileges)]
-    may = _row(connection, "may_set_up")
-    granted_role = _row(connection, "granted_role")["name"]
-    if missing and granted_role is not None:
-        yield Finding("privileges", OK, f"{role} has those of {granted_role}; processing needs those of nexus_operator")
+    set_up = {f"CREATE ON DATABASE {server['database']}": server["may_create_schemas"]}
+    set_up["CREATE ON SCHEMA public"] = server["may_create_tables"]
+    if missing and server["granted_role"] is not None:
+        detail = f"{role} has those of {server['granted_role']}; processing needs those of nexus_operator"
+        yield Finding("privileges", OK, detail)
     elif missing:
         more = f" and {len(missing) - _MAX_SHOWN} more" if len(missing) > _MAX_SHOWN else ""
-        yield Finding(
-            "privileges",
-            FAIL,
-            f"{role} lacks {'; '.join(missing[:_MAX_SHOWN])}{more}",
-            "; ".join(f"GRANT {privilege} TO {role}" for privilege in missing[:_MAX_SHOWN]),
-        )
-    elif state.pending and not (may["schemas"] and may["tables"]):
-        grants = [] if may["schemas"] else [f"GRANT CREATE ON DATABASE {database} TO {role}"]
-        grants += [] if may["tables"] else [f"GRANT CREATE ON SCHEMA public TO {role}"]
-        yield Finding("privileges", FAIL, f"{role} may not set up the schema", "; ".join(grants))
+        detail = f"{role} lacks {'; '.join(missing[:_MAX_SHOWN])}{more}"
+        yield Finding("privileges", FAIL, detail, _grants(missing[:_MAX_SHOWN], role))
+    elif state.pending and not all(set_up.values()):
+        denied = [privilege for privilege, held in set_up.items() if not held]
+        yield Finding("privileges", FAIL, f"{role} may not set up the schema", _grants(denied, role))
     else:
         yield Finding("privileges", OK, f"{role} has all required privileges")
+
+
+def _grants(privileges: list[str], role: str) -> str:
+    return "; ".join(f"GRANT {privilege} TO {role}" for privilege in privileges)
 
 
 def _pgmq(connection: Connection) -> Finding:
@@ -268,20 +269,14 @@ def _dagster_database(connection: Connection, settings: Settings, conninfo: str)
         except (NexusError, psycopg.ProgrammingError) as error:
             detail = str(error) if isinstance(error, NexusError) else "NEXUS_DAGSTER_DATABASE_URL is not a libpq URL"
             return Finding("dagster", FAIL, detail, "correct or unset NEXUS_DAGSTER_DATABASE_URL")
-    # The name that connection.dagster_conninfo gives it.
-    beside = f"{connection.info.dbname[:55]}_dagster"
-    name = EMBEDDED_DAGSTER_DATABASE if settings.database_url is None else beside
+    name = EMBEDDED_DAGSTER_DATABASE if settings.database_url is None else dagster_database(connection)
     other_database = _row(connection, "other_database", name=name)
     role = connection.info.user
     if not other_database["present"]:
         if other_database["may_create"]:
             return Finding("dagster", OK, f"its database {name} does not exist yet; the first start creates it")
-        return Finding(
-            "dagster",
-            FAIL,
-            f"its database {name} is missing and {role} may not create it",
-            f"CREATE DATABASE {name} OWNER {role}, or set NEXUS_DAGSTER_DATABASE_URL",
-        )
+        remedy = f"CREATE DATABASE {name} OWNER {role}, or set NEXUS_DAGSTER_DATABASE_URL"
+        return Finding("dagster", FAIL, f"its database {name} is missing and {role} may not create it", remedy)
     try:
         with connect(make_conninfo(conninfo, dbname=name)):
             return Finding("dagster", OK, f"its database {name} answers")

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -52,16 +52,43 @@ def port_fault(port: int) -> str | None:
     return None
 
 
+def log_file(home: Path, name: str) -> Path:
+    """The path `<home>/logs/<name>.log`, in a folder that only its owner can read."""
+    folder = home.resolve() / "logs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{name}.log"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log file."""
+    return log.read_text(errors="replace").strip().rpartition("\n")[2] or "its log is empty"
+
+
 @dataclass
 class Process:
-    """One of the processes: its command, and the process that runs it."""
+    """One of the processes: its command, its log file, and the process that runs the command."""
 
     name: str
     command: list[str]
-    popen: subprocess.Popen[bytes] | None = None
+    log: Path
+    popen: psutil.Popen | None = None
     restarts: int = 0
     started: float = 0.0
     """`time.monotonic()`, s."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and runs no more."""
+        return self.popen is not None and self.popen.poll() is not None
+
+    def end(self) -> None:
+        """End it, by force after 15 s."""
+        if self.popen is not None:
+            running.end([self.popen], 15)
+
+    def failure(self, what: str) -> UnavailableError:
+        """The error that this process failed, with the last line of its log."""
+        return UnavailableError(f"{self.name} {what}: {last_line(self.log)[:300]}")
 
 
 @dataclass
@@ -70,13 +97,10 @@ class Stack:
 
     home: Path
     port: int
-    processes: list[Process] = field(init=False)
-    _dagster_home: Path = field(init=False)
-    _socket: Path = field(init=False)
-    _sessions: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Prepares the workspace file and the commands; starts nothing."""
+        self._sessions: set[int] = set()
         self._dagster_home = dagster_home(self.home)
         self._socket = self._dagster_home / "code.sock"
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
@@ -84,21 +108,16 @@ class Stack:
         workspace = str(self._dagster_home / "workspace.yaml")
         server = {"socket": str(self._socket), "location_name": "nexus_pipeline"}
         Path(workspace).write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
-        code_server = [
-            "dagster",
-            "code-server",
-            "start",
-            "--socket",
-            str(self._socket),
-            "--use-python-environment-entry-point",
-        ]
-        code_server += ["-m", "nexus_pipeline.definitions", "--location-name", "nexus_pipeline"]
+        code_server = ["dagster", "code-server", "start", "--socket", str(self._socket)]
+        code_server += ["--use-python-environment-entry-point", "-m", "nexus_pipeline.definitions"]
+        code_server += ["--location-name", "nexus_pipeline"]
         webserver = ["dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", workspace]
-        self.processes = [
-            Process("code-server", [sys.executable, "-m", *code_server]),
-            Process("webserver", [sys.executable, "-m", *webserver]),
-            Process("daemon", [*_daemon(), "run", "-w", workspace]),
-        ]
+        commands = {
+            "code-server": [sys.executable, "-m", *code_server],
+            "webserver": [sys.executable, "-m", *webserver],
+            "daemon": [*_daemon(), "run", "-w", workspace],
+        }
+        self.processes = [Process(name, command, log_file(self.home, name)) for name, command in commands.items()]
 
     @property
     def url(self) -> str:
@@ -130,11 +149,11 @@ class Stack:
         """
         lines = []
         for process in self.processes:
-            if process.popen is not None and process.popen.poll() is not None:
+            if process.popen is not None and process.ended:
                 if time.monotonic() - process.started > _STABLE_SECONDS:
                     process.restarts = 0
                 if process.restarts >= _MAX_RESTARTS:
-                    raise UnavailableError(f"{process.name} keeps ending: {self._last_line(process)}")
+                    raise process.failure("keeps ending")
                 process.restarts += 1
                 lines.append(f"{process.name} ended with exit code {process.popen.returncode}: started again")
                 self._spawn(process)
@@ -147,7 +166,7 @@ class Stack:
     def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
         """Stop the daemon, wait until the active runs have ended, at most `drain_seconds`, then stop the rest."""
         code_server, webserver, daemon = self.processes
-        _end(daemon)
+        daemon.end()
         deadline = time.monotonic() + drain_seconds
         reported = 0
         while (active := len(self.active_runs())) and time.monotonic() < deadline:
@@ -155,10 +174,10 @@ class Stack:
                 say(f"draining: {active} active {'run' if active == 1 else 'runs'}")
                 reported = active
             time.sleep(0.2)
-        _end(webserver)
-        _end(code_server)
+        webserver.end()
+        code_server.end()
         # A killed code server leaves a process that waits for its runs.
-        _end_all(self._ours())
+        running.end(self._ours(), 5)
         running.forget(self.home)
         self._socket.unlink(missing_ok=True)
         if self._socket.parent != self._dagster_home:
@@ -187,9 +206,9 @@ class Stack:
         if process.name == "code-server":
             self._socket.unlink(missing_ok=True)
         process.started = time.monotonic()
-        with self._log(process).open("ab") as log:
+        with process.log.open("ab") as log:
             # In its own session, Ctrl-C in the terminal does not reach it: `nexus up` stops the processes in order.
-            process.popen = subprocess.Popen(
+            process.popen = psutil.Popen(
                 process.command,
                 env=environment(self.home),
                 cwd=self._dagster_home,
@@ -202,22 +221,13 @@ class Stack:
         # This process comes first: it stops the others when `nexus down` asks it to.
         running.record(self.home, {"up": os.getpid()} | {p.name: p.popen.pid for p in self.processes if p.popen})
 
-    def _log(self, process: Process) -> Path:
-        folder = self.home.resolve() / "logs"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder / f"{process.name}.log"
-
     def _check_start(self, process: Process, deadline: float) -> None:
         """Raises an error when a process has ended or the deadline (`time.monotonic()`) has passed, or waits 0.1 s."""
-        if process.popen is not None and process.popen.poll() is not None:
-            raise UnavailableError(f"{process.name} did not start: {self._last_line(process)}")
+        if process.ended:
+            raise process.failure("did not start")
         if time.monotonic() > deadline:
-            raise UnavailableError(f"{process.name} takes too long to start; its log is {self._log(process)}")
+            raise UnavailableError(f"{process.name} takes too long to start; its log is {process.log}")
         time.sleep(0.1)
-
-    def _last_line(self, process: Process) -> str:
-        lines = self._log(process).read_text(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "its log is empty"
 
     def _answers(self) -> bool:
         try:
@@ -245,24 +255,3 @@ def _executes_run(process: psutil.Process) -> bool:
         return any("spawn_main" in part for part in process.cmdline())
     except psutil.Error:
         return False
-
-
-def _end(process: Process, wait_seconds: float = 15) -> None:
-    """Ends a process, by force after `wait_seconds`."""
-    if process.popen is None or process.popen.poll() is not None:
-        return
-    process.popen.send_signal(signal.SIGTERM)
-    try:
-        process.popen.wait(wait_seconds)
-    except subprocess.TimeoutExpired:
-        process.popen.kill()
-        process.popen.wait()
-
-
-def _end_all(processes: list[psutil.Process], wait_seconds: float = 5) -> None:
-    """Ends processes, by force after `wait_seconds`."""
-    for end in (psutil.Process.terminate, psutil.Process.kill):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                end(process)
-        _, processes = psutil.wait_procs(processes, timeout=wait_seconds)

@@ -10,8 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,15 +20,6 @@ _MAX_BYTES = 65_536
 # The start time is counted from boot, and the time of boot changes when the clock is set.
 _TOLERANCE_SECONDS = 1.0
 _KILL_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Running:
-    """A recorded process: its name in the file, its process id, and its start time (Unix time, s)."""
-
-    name: str
-    pid: int
-    created: float
 
 
 def record(home: Path, pids: Mapping[str, int]) -> None:
@@ -53,16 +43,16 @@ def forget(home: Path) -> None:
     (home / _FILE).unlink(missing_ok=True)
 
 
-def recorded(home: Path) -> list[Running]:
-    """The recorded processes that still run, in the order of the file; none when there is no valid file."""
+def recorded(home: Path) -> dict[str, psutil.Process]:
+    """The recorded processes that still run, by name; none when there is no valid file."""
     try:
         with (home / _FILE).open("rb") as file:
             owner = os.fstat(file.fileno()).st_uid
             entries = json.loads(file.read(_MAX_BYTES))["pids"]
-        found = [Running(str(name), int(of["pid"]), float(of["created"])) for name, of in entries.items()]
+        known = [(str(name), int(of["pid"]), float(of["created"])) for name, of in entries.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return []
-    return [entry for entry in found if _process(entry, owner) is not None]
+        return {}
+    return {name: found for name, pid, created in known if (found := _process(pid, created, owner)) is not None}
 
 
 def stop(home: Path, seconds: float = 30.0) -> list[str]:
@@ -71,36 +61,34 @@ def stop(home: Path, seconds: float = 30.0) -> list[str]:
     The process `up` stops the others: it is terminated first. A process that has not ended `seconds` after SIGTERM is
     killed.
     """
-    entries = recorded(home)
-    processes = {entry.name: found for entry in entries if (found := _process(entry)) is not None}
+    processes = recorded(home)
     leader = processes.get("up")
     if leader is not None:
-        _terminate([leader])
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leader.terminate()
         psutil.wait_procs(list(processes.values()), timeout=seconds)
     left = [process for process in processes.values() if process.is_running()]
-    _terminate(left)
-    _, stubborn = psutil.wait_procs(left, timeout=seconds if leader is None else _KILL_SECONDS)
-    for process in stubborn:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=_KILL_SECONDS)
-    if entries or (home / _FILE).exists():
+    end(left, seconds if leader is None else _KILL_SECONDS)
+    if (home / _FILE).exists():
         forget(home)
     return list(processes)
 
 
-def _terminate(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()  # psutil checks again that the process is the same
+def end(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """End processes: by SIGTERM, `seconds` later by SIGKILL. psutil signals no other process that reuses a pid."""
+    for signal, timeout in ((psutil.Process.terminate, seconds), (psutil.Process.kill, _KILL_SECONDS)):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                signal(process)
+        _, processes = psutil.wait_procs(processes, timeout=timeout)
 
 
-def _process(entry: Running, owner: int | None = None) -> psutil.Process | None:
+def _process(pid: int, created: float, owner: int) -> psutil.Process | None:
     """The process of an entry, if it is still the same and belongs to `owner`; root's file may name any process."""
     try:
-        process = psutil.Process(entry.pid)
-        same = abs(process.create_time() - entry.created) < _TOLERANCE_SECONDS
-        allowed = owner is None or owner in (0, process.uids().real)
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < _TOLERANCE_SECONDS
+        allowed = owner in (0, process.uids().real)
         return process if same and allowed and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError, OverflowError):
         return None

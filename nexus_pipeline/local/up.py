@@ -15,7 +15,7 @@ from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.errors import ConflictError, NexusError, UnavailableError
 from nexus_pipeline.local import running
-from nexus_pipeline.local.processes import Stack, environment, port_fault
+from nexus_pipeline.local.processes import Stack, environment, last_line, log_file, port_fault
 from nexus_pipeline.settings import Settings
 
 _URL = re.compile(r"Dagster UI +(\S+)\n")
@@ -38,8 +38,8 @@ def run(settings: Settings, port: int) -> None:
     """Start everything, stay until Ctrl-C or SIGTERM, then drain and stop what was started here.
 
     Raises:
-        ConflictError: `nexus up` is running in this home folder.
-        UnavailableError: the database, or one of the processes, does not start or keeps ending.
+        ConflictError: as `check_free`.
+        UnavailableError: as `check_free`; the database, or one of the processes, does not start or keeps ending.
     """
     check_free(settings, port)
     own_server = settings.database_url is None and embedded.find(settings.home) is None
@@ -77,9 +77,7 @@ def run_detached(settings: Settings, port: int) -> str:
         UnavailableError: something does not start.
     """
     check_free(settings, port)
-    home = settings.home.resolve()
-    log = home / "logs" / "up.log"
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = log_file(settings.home, "up")
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "nexus_pipeline.cli", "up", "--port", str(port)],
@@ -94,8 +92,7 @@ def run_detached(settings: Settings, port: int) -> str:
         if found is not None:
             return found[1]
         time.sleep(0.1)
-    last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-    raise UnavailableError(last.removeprefix("nexus: "))
+    raise UnavailableError(last_line(log).removeprefix("nexus: "))
 
 
 def _tend_database(settings: Settings) -> list[str]:
@@ -117,8 +114,8 @@ def _stop(stack: Stack, drain_seconds: float) -> None:
         stack.interrupt_runs()
 
     previous = signal.signal(signal.SIGINT, hurry)
+    _say("stopping")
     try:
-        _say("stopping")
         stack.stop(_say, drain_seconds)
     finally:
         signal.signal(signal.SIGINT, previous)

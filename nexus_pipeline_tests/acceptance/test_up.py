@@ -6,8 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
-
 from nexus_pipeline.database.connection import connect, server_conninfo
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.local import running
@@ -77,7 +75,7 @@ def test_up_decides_a_request_within_15_s_and_ctrl_c_drains_and_stops_everything
     assert left_behind(home) == []
     assert embedded.find(home) is None
     assert is_free(port)
-    assert running.recorded(home) == []
+    assert running.recorded(home) == {}
     with connect(server_conninfo(Settings(home=home))) as connection:
         state = ledger(connection, MAIN_QUEUE)
         assert state.adds_up
@@ -95,8 +93,8 @@ def test_down_stops_everything_that_up_started_in_the_background(home: Path) -> 
     again = run(up(free_port()), env)
     assert (again.returncode, "already running" in again.stderr) == (2, True)
     wait_for_sensors(port)
-    assert {each.name for each in running.recorded(home)} == {"up", "code-server", "webserver", "daemon"}
-    assert {psutil.Process(each.pid).uids().real for each in running.recorded(home)} == {os.getuid()}
+    assert set(running.recorded(home)) == {"up", "code-server", "webserver", "daemon"}
+    assert {each.uids().real for each in running.recorded(home).values()} == {os.getuid()}
     send_and_wait(home, env)
     down = run([*NEXUS, "down"], env, seconds=180)
     assert down.returncode == 0, down.stderr

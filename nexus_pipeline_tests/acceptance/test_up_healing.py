@@ -35,10 +35,10 @@ def test_killed_processes_of_up_are_restarted_and_work_continues(home: Path) -> 
         wait_for_sensors(port, command)
         send_and_wait(home, env)
         for name in ("code-server", "daemon", "webserver"):
-            (process,) = [each for each in running.recorded(home) if each.name == name]
+            process = running.recorded(home)[name]
             os.kill(process.pid, signal.SIGKILL)
             command.wait_for_text(f"{name} ended with exit code -9: started again", 10)
-            assert name in [each.name for each in running.recorded(home)]
+            assert name in running.recorded(home)
         info = embedded.find(home)
         assert info is not None
         os.kill(info.pid, signal.SIGKILL)

@@ -44,7 +44,7 @@ def test_down_does_not_end_another_process_with_a_recorded_pid(
     began = psutil.Process(sleeper.pid).create_time()
     entries = {"webserver": {"pid": sleeper.pid, "created": began - 60}}
     (tmp_path / "up.json").write_text(json.dumps({"pids": entries}))
-    assert running.recorded(tmp_path) == []
+    assert running.recorded(tmp_path) == {}
     assert running.stop(tmp_path) == []
     time.sleep(0.2)
     assert sleeper.poll() is None
@@ -54,7 +54,7 @@ def test_a_process_that_has_ended_is_not_recorded(tmp_path: Path, sleeper: subpr
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     running.record(tmp_path, {"daemon": ended.pid, "webserver": sleeper.pid})
-    assert [each.name for each in running.recorded(tmp_path)] == ["webserver"]
+    assert list(running.recorded(tmp_path)) == ["webserver"]
 
 
 @pytest.mark.parametrize(
