@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -64,30 +64,14 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class CandleRequests:
-    """The signal requests of a series of candles, and why the other bars have none.
-
-    `bars` = `warm_up` + `no_movement` + the number of requests.
-    """
+    """The signal requests of a series of candles, and how many bars have none, by reason."""
 
     requests: tuple[dict[str, object], ...]
     """Oldest first, JSON values only."""
-    bars: int
-    """Candles in the series."""
     warm_up: int
-    """Bars without a request because too few bars precede them for an RSI."""
+    """Bars with too few bars before them for an RSI."""
     no_movement: int
-    """Bars without a request because the price did not move, so that there is no RSI."""
-    gaps: int
-    """Places where more than an hour lies between two candles: weekends and holidays. They are not filled in, because
-    an RSI counts bars, not hours."""
-    shifted_weeks: int
-    """Whole weeks added to every time."""
-
-    def __iter__(self) -> Iterator[dict[str, object]]:
-        return iter(self.requests)
-
-    def __len__(self) -> int:
-        return len(self.requests)
+    """Bars for which there is no RSI because the price did not move."""
 
 
 def eurusd_hourly() -> list[Candle]:
@@ -124,60 +108,41 @@ def read_candles(path: Path) -> list[Candle]:
     return candles
 
 
-def check_series(candles: Sequence[Candle]) -> int:
-    """The number of gaps in a series of candles: places where more than an hour lies between two of them.
+def check_series(candles: Sequence[Candle]) -> None:
+    """Check that there are candles, in order. Gaps between them are no error: an RSI counts bars, not hours.
 
     Raises:
         UserError: there is no candle, or one opens before the end of its predecessor.
     """
     if not candles:
         raise UserError("there are no candles")
-    gaps = 0
     for before, after in pairwise(candles):
         if after.opened_at < before.closed_at:
             raise UserError(f"candle {after.opened_at}: it must not open before {before.closed_at}")
-        gaps += after.opened_at > before.closed_at
-    return gaps
 
 
-def weeks_to(candles: Sequence[Candle], now: datetime) -> int:
-    """Whole weeks to add so that the last candle closes at or before `now`, and less than 7 days before it.
+def weeks_to(last: Candle, now: datetime) -> int:
+    """Whole weeks to add so that `last` closes at or before `now` (with an offset), and less than 7 days before it.
 
-    Days of the week and hours of the day do not change. Negative when the candles end after `now`.
-
-    Raises:
-        ValueError: there is no candle, or `now` has no offset.
+    Days of the week and hours of the day do not change. Negative when the candle closes after `now`.
     """
-    if now.utcoffset() is None:
-        raise ValueError("now needs an offset")
-    if not candles:
-        raise UserError("there are no candles")
-    return (now - candles[-1].closed_at) // WEEK
+    return (now - last.closed_at) // WEEK
 
 
-def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: timedelta) -> CandleRequests:
-    """One signal request for each closed candle that has an RSI(14), with its times moved by `shift`.
+def requests(candles: Sequence[Candle], *, symbol: str, source: str, weeks: int) -> CandleRequests:
+    """One signal request for each closed candle that has an RSI(14), with its times moved by `weeks`.
 
     The event time is the close of the moved candle. The event id names the original candle, so that the same candle
     moved by another number of weeks is still the same event.
 
-    Args:
-        candles: oldest first, without overlap.
-        symbol: 1 to 100 characters.
-        source: where the requests come from, 1 to 200 characters.
-        shift: whole weeks, as from `weeks_to`.
-
     Raises:
-        ValueError: the candles overlap or are out of order, `shift` is not whole weeks, or a text is too
-            short or too long.
+        ValueError: `symbol` does not have 1 to 100 characters, or `source` 1 to 200.
+        UserError: the candles overlap or are out of order.
         MissingExtra: TA-Lib is not installed.
     """
-    if shift % WEEK:
-        raise ValueError(f"candles are moved by whole weeks, not by {shift}")
     if not 1 <= len(symbol) <= 100 or not 1 <= len(source) <= 200:
         raise ValueError("symbol and source must have 1 to 100 and 1 to 200 characters")
-    weeks = shift // WEEK
-    gaps = check_series(candles)
+    check_series(candles)
     closes = [candle.close for candle in candles]
     found: list[dict[str, object]] = []
     warm_up = no_movement = 0
@@ -187,23 +152,20 @@ def requests(candles: Sequence[Candle], *, symbol: str, source: str, shift: time
         elif point.value is None:
             no_movement += 1
         else:
+            context = {"trend": direction, "bars_used": point.bars_used, "shifted_weeks": weeks}
             found.append(
                 {
                     "rsi": round(point.value, 4),
                     "price": _plain(candle.close),
                     "volume": _plain(candle.volume),
-                    "market_context": {
-                        "trend": direction,
-                        "bars_used": point.bars_used,
-                        "shifted_weeks": weeks,
-                    },
+                    "market_context": context,
                     "symbol": symbol,
                     "source": source,
                     "event_id": f"{symbol}-1h-{_iso(candle.opened_at)}",
-                    "occurred_at": _iso(candle.closed_at + shift),
+                    "occurred_at": _iso(candle.closed_at + weeks * WEEK),
                 }
             )
-    return CandleRequests(tuple(found), len(candles), warm_up, no_movement, gaps, weeks)
+    return CandleRequests(tuple(found), warm_up, no_movement)
 
 
 def _candle(row: list[str], place: str) -> Candle:
@@ -217,7 +179,7 @@ def _candle(row: list[str], place: str) -> Candle:
 
 
 def _iso(time: datetime) -> str:
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def _plain(number: float) -> float | int:

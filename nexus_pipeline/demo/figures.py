@@ -24,25 +24,21 @@ def figures(connection: Connection, source: str = SOURCE) -> dict[str, Any]:
     with connection.transaction():
         # One snapshot: runs in progress must not make the parts disagree.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        (totals,) = rows_as(dict, connection, named.signals, source=source)
+        (totals,) = rows_as(dict, connection, named.totals, source=source)
         days = rows_as(dict, connection, named.by_day, source=source)
         hours = rows_as(dict, connection, named.by_hour, source=source)
-        (latency,) = rows_as(dict, connection, named.latency, source=source)
+    first, last = totals["first_event"], totals["last_event"]
     return {
         "signals": {name: totals[name] for name in ("BUY", "SELL", "HOLD")},
         "strong": {name: totals[name] for name in ("STRONG_BUY", "STRONG_SELL")},
         "by_day": days,
         "by_hour": hours,
-        "latency_ms": {name: None if value is None else round(value, 3) for name, value in latency.items()},
-        "first_event": _iso(totals["first_event"]),
-        "last_event": _iso(totals["last_event"]),
+        "latency_ms": {name: totals[name] for name in ("p50", "p95", "p99")},
+        "first_event": first and first.isoformat(),
+        "last_event": last and last.isoformat(),
     }
 
 
-def weeks(connection: Connection, symbol: str, since: datetime, before: datetime) -> list[dict[str, Any]]:
+def weekly(connection: Connection, symbol: str, since: datetime, before: datetime) -> list[dict[str, Any]]:
     """Decisions of a symbol by week (UTC) out of `hourly_signal_aggregates`, JSON values only."""
     return rows_as(dict, connection, queries("demo").aggregates_by_week, symbol=symbol, since=since, before=before)
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.demo.candles import CandleRequests, eurusd_hourly, requests, weeks_to
-from nexus_pipeline.demo.figures import SOURCE, figures, weeks
+from nexus_pipeline.demo.figures import SOURCE, figures, weekly
 from nexus_pipeline.demo.report import render
 from nexus_pipeline.errors import FailedError
 from nexus_pipeline.ingress.sender import send
@@ -50,14 +50,27 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
     if ui:
         up.check_free(settings, port)
     candles = eurusd_hourly()
-    shift = timedelta(weeks=weeks_to(candles, datetime.now(UTC)))
-    made = requests(candles, symbol=_SYMBOL, source=SOURCE, shift=shift)
+    weeks = weeks_to(candles[-1], datetime.now(UTC))
+    made = requests(candles, symbol=_SYMBOL, source=SOURCE, weeks=weeks)
     with connect(ready_database(settings)) as connection:
-        sent, duplicates = _send(connection, made, console)
+        sent = _send(connection, made, console)
         if sent == 0:
-            console.print(f"all {duplicates:,} requests were sent before: nothing is added twice")
+            console.print(f"all {len(made.requests):,} requests were sent before: nothing is added twice")
         runs, seconds = _drain(connection, settings, console)
-        report = _report(connection, made, sent, duplicates, runs, seconds)
+        report = {
+            "bars": len(candles),
+            "warm_up": made.warm_up,
+            "no_movement": made.no_movement,
+            "requests": len(made.requests),
+            "shifted_weeks": weeks,
+            "sent_now": sent,
+            "sent_before": len(made.requests) - sent,
+            **_counts(connection),
+            "runs": runs,
+            "seconds": round(seconds, 2),
+            "per_second": round(sent / seconds, 1) if sent and seconds else 0.0,
+            **figures(connection),
+        }
         report["aggregates"] = _aggregate(connection, settings, report, console)
     url = up.run_detached(settings, port) if ui else None
     if as_json:
@@ -67,17 +80,16 @@ def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
     return 0 if report["adds_up"] and report["waiting"] == 0 else 1
 
 
-def _send(connection: Connection, made: CandleRequests, console: Console) -> tuple[int, int]:
-    """Sends the requests in batches; returns how many were sent now and how many before."""
-    sent = duplicates = 0
+def _send(connection: Connection, made: CandleRequests, console: Console) -> int:
+    """Sends the requests in batches; returns how many were not sent before."""
+    sent = 0
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("sending", total=len(made))
-        for start in range(0, len(made), _BATCH_SIZE):
-            part = send(connection, made.requests[start : start + _BATCH_SIZE])
-            sent += part.sent
-            duplicates += part.duplicates
-            progress.advance(task, part.sent + part.duplicates)
-    return sent, duplicates
+        task = progress.add_task("sending", total=len(made.requests))
+        for start in range(0, len(made.requests), _BATCH_SIZE):
+            part = made.requests[start : start + _BATCH_SIZE]
+            sent += send(connection, part).sent
+            progress.advance(task, len(part))
+    return sent
 
 
 def _drain(connection: Connection, settings: Settings, console: Console) -> tuple[int, float]:
@@ -111,13 +123,20 @@ def _run_job(settings: Settings) -> None:
 
 def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any], console: Console) -> dict[str, Any]:
     """Builds the hourly aggregates of the demo's weeks, as `nexus backfill` does, and reads them back by week."""
+    import dagster as dg
+
     began = time.perf_counter()
     first, last = (hour_of(datetime.fromisoformat(report[name])) for name in ("first_event", "last_event"))
     # The hour of the last event may still be open; on demand it is built like any other.
     window = Window(max(first, first_hour(partitions_start(settings), datetime.now(UTC))), last + HOUR)
     if report["sent_now"]:
-        _backfill(settings, window, console)
-    by_week = weeks(connection, _SYMBOL, window.start, window.before)
+        with (
+            dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance,
+            Progress(console=console, transient=True) as progress,
+        ):
+            task = progress.add_task("hourly aggregates", total=len(window))
+            run_backfill(instance, window, lambda done, _: progress.update(task, completed=done))
+    by_week = weekly(connection, _SYMBOL, window.start, window.before)
     return {
         "hours": sum(week["hours"] for week in by_week),
         "decisions": sum(week[signal] for week in by_week for signal in ("BUY", "SELL", "HOLD")),
@@ -126,31 +145,10 @@ def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any
     }
 
 
-def _backfill(settings: Settings, window: Window, console: Console) -> None:
-    """`nexus backfill`, with its progress on the demo's console."""
-    import dagster as dg
-
-    with (
-        dg.DagsterInstance.from_config(str(dagster_home(settings.home))) as instance,
-        Progress(console=console, transient=True) as progress,
-    ):
-        task = progress.add_task("hourly aggregates", total=len(window))
-        run_backfill(instance, window, lambda done, _: progress.update(task, completed=done))
-
-
-def _report(
-    connection: Connection, made: CandleRequests, sent: int, duplicates: int, runs: int, seconds: float
-) -> dict[str, Any]:
+def _counts(connection: Connection) -> dict[str, Any]:
+    """The counts of the whole queue, so that they add up also when other requests were sent."""
     state = ledger(connection, MAIN_QUEUE)
     return {
-        "bars": made.bars,
-        "warm_up": made.warm_up,
-        "no_movement": made.no_movement,
-        "requests": len(made),
-        "shifted_weeks": made.shifted_weeks,
-        "sent_now": sent,
-        "sent_before": duplicates,
-        # Of the whole queue, so that the counts add up also when other requests were sent.
         "sent": state.sent,
         "completed": state.completed,
         "dead_lettered": state.dead_lettered,
@@ -158,8 +156,4 @@ def _report(
         "lost": state.lost,
         "duplicates": state.doubled,
         "adds_up": state.adds_up,
-        "runs": runs,
-        "seconds": round(seconds, 2),
-        "per_second": round(sent / seconds, 1) if sent and seconds else 0.0,
-        **figures(connection),
     }

@@ -102,7 +102,7 @@ def test_a_send_is_undone_with_the_transaction_around_it(connection: Connection)
 
 
 def test_every_request_from_real_candles_is_accepted(connection: Connection) -> None:
-    made = candles.requests(candles.eurusd_hourly(), symbol="EURUSD", source="demo", shift=450 * candles.WEEK)
+    made = candles.requests(candles.eurusd_hourly(), symbol="EURUSD", source="demo", weeks=450)
     assert len(sender.check(connection, made.requests)) == 6_076
 
 
@@ -114,8 +114,8 @@ def test_every_request_from_any_candles_is_accepted(connection: Connection, clos
         candles.Candle(start + hour * candles.BAR, close, close, close, close, 1000.0)
         for hour, close in enumerate(closes)
     ]
-    made = candles.requests(bars, symbol="X", source="test", shift=weeks * candles.WEEK)
-    assert len(sender.check(connection, made.requests)) == len(made)
+    made = candles.requests(bars, symbol="X", source="test", weeks=weeks)
+    assert len(sender.check(connection, made.requests)) == len(made.requests)
 
 
 def test_nothing_to_send_sends_nothing(connection: Connection) -> None:

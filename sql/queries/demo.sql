@@ -1,17 +1,23 @@
 -- The statements of nexus_pipeline/demo: what became of the requests of one source, as far as they are completed.
 -- Days, weeks and hours are those of the event, in UTC. The columns are named as in the output of `nexus demo --json`.
 
--- name: signals(source)
--- Decisions by signal, the strong ones among them, and the first and last event.
-SELECT count(*) FILTER (WHERE e.output_data ->> 'signal' = 'BUY')                     AS "BUY",
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'SELL')                    AS "SELL",
-       count(*) FILTER (WHERE e.output_data ->> 'signal' = 'HOLD')                    AS "HOLD",
-       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_BUY')     AS "STRONG_BUY",
-       count(*) FILTER (WHERE e.output_data ->> 'enhanced_signal' = 'STRONG_SELL')    AS "STRONG_SELL",
-       min(e.occurred_at)                                                             AS first_event,
-       max(e.occurred_at)                                                             AS last_event
-  FROM public.workflow_executions e
- WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source;
+-- name: totals(source)
+-- Decisions by signal, the strong ones among them, the first and last event, and percentiles of the time from the send
+-- of a message to its settlement, ms; null without executions.
+SELECT count(*) FILTER (WHERE t.signal = 'BUY') AS "BUY",
+       count(*) FILTER (WHERE t.signal = 'SELL') AS "SELL",
+       count(*) FILTER (WHERE t.signal = 'HOLD') AS "HOLD",
+       count(*) FILTER (WHERE t.enhanced = 'STRONG_BUY') AS "STRONG_BUY",
+       count(*) FILTER (WHERE t.enhanced = 'STRONG_SELL') AS "STRONG_SELL",
+       min(t.occurred_at) AS first_event,
+       max(t.occurred_at) AS last_event,
+       round(percentile_cont(0.50) WITHIN GROUP (ORDER BY t.ms)::numeric, 3)::double precision AS p50,
+       round(percentile_cont(0.95) WITHIN GROUP (ORDER BY t.ms)::numeric, 3)::double precision AS p95,
+       round(percentile_cont(0.99) WITHIN GROUP (ORDER BY t.ms)::numeric, 3)::double precision AS p99
+  FROM (SELECT e.output_data ->> 'signal' AS signal, e.output_data ->> 'enhanced_signal' AS enhanced, e.occurred_at,
+               extract(epoch FROM e.completed_at - e.enqueued_at)::double precision * 1000 AS ms
+          FROM public.workflow_executions e
+         WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source) t;
 
 -- name: by_day(source)
 -- Decisions of each day that has an event, and the price of its last event.
@@ -37,16 +43,6 @@ SELECT h.hour,
    AND e.status = 'completed' AND e.input_data ->> 'source' = :source
  GROUP BY h.hour
  ORDER BY h.hour;
-
--- name: latency(source)
--- Percentiles of the time from the send of a message to its settlement, ms; null without executions.
-SELECT p.ms[1] AS p50, p.ms[2] AS p95, p.ms[3] AS p99
-  FROM (
-    SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (
-               ORDER BY extract(epoch FROM e.completed_at - e.enqueued_at)::double precision * 1000) AS ms
-      FROM public.workflow_executions e
-     WHERE e.status = 'completed' AND e.input_data ->> 'source' = :source
-  ) p;
 
 -- name: aggregates_by_week(symbol, since, before)
 -- Decisions of each week out of hourly_signal_aggregates, and how many of its hours have a row.
