@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich import box
@@ -20,27 +19,23 @@ _WIDTH = 110
 _CHART_ROWS = 14
 # More points than this, and the marks of the chart would touch each other.
 _MAX_POINTS = 40
-_PLOTEXT = 6
 
 
 def render(report: Mapping[str, Any], console: Console, url: str | None = None) -> None:
     """Print the summary of a demo; `url` is that of the Dagster UI, if it is running."""
+    width = min(console.width, _WIDTH)
     parts = [
-        _lines(_input_lines(report)),
+        Text("\n".join(_input_lines(report))),
         _decisions(report["signals"], report["strong"], report["by_hour"]),
         _aggregates(report.get("aggregates")),
-        _chart(report["by_day"], min(console.width, _WIDTH), console.color_system is not None),
-        _lines([_speed_line(report)]).append("\n").append_text(_proof(report)),
-        _lines(_next_lines(url)),
+        _chart(report["by_day"], width, console.color_system is not None),
+        _proof(report),
+        Text(_next_lines(url)),
     ]
     for part in parts:
         if part is not None:
             console.print()
-            console.print(part, width=min(console.width, _WIDTH))
-
-
-def _lines(lines: Sequence[str]) -> Text:
-    return Text("\n".join(lines))
+            console.print(part, width=width)
 
 
 def _input_lines(report: Mapping[str, Any]) -> list[str]:
@@ -52,20 +47,17 @@ def _input_lines(report: Mapping[str, Any]) -> list[str]:
     if report["sent_before"] and not report["sent_now"]:
         lines[-1] += " Nothing was added twice."
     if report["first_event"] is not None:
-        lines.append(
-            f"Events from {_minute(report['first_event'])} to {_minute(report['last_event'])} UTC: the real times,"
-            f" moved by {report['shifted_weeks']:,} whole weeks."
-        )
+        first, last = (report[name][:16].replace("T", " ") for name in ("first_event", "last_event"))
+        weeks = f"{report['shifted_weeks']:,} whole weeks"
+        lines.append(f"Events from {first} to {last} UTC: the real times, moved by {weeks}.")
     return lines
 
 
 def _decisions(signals: Mapping[str, int], strong: Mapping[str, int], by_hour: Sequence[Mapping[str, Any]]) -> Table:
     """The decisions by signal, with their distribution over the hours of the day."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("decisions")
-    for name in ("count", "share", "of them strong"):
-        table.add_column(name, justify="right")
-    table.add_column("by hour of the day, UTC")
+    for name in ("decisions", "count", "share", "of them strong", "by hour of the day, UTC"):
+        table.add_column(name, justify="right" if name in {"count", "share", "of them strong"} else "left")
     total = sum(signals.values())
     for name in _SIGNALS:
         table.add_row(
@@ -100,17 +92,12 @@ def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text 
     if len(priced) < 2:
         return None
     try:
-        usable = int(version("plotext").split(".")[0]) >= _PLOTEXT
-    except (PackageNotFoundError, ValueError):
-        usable = False
-    if not usable:
-        return Text(f'No chart: pip install "plotext>={_PLOTEXT}" draws one.')
-    import plotext
-
+        from plotext import figure, marker
+    except ImportError:  # missing, or older than version 6
+        return Text('No chart: pip install "plotext>=6" draws one.')
     length = math.ceil(len(priced) / _MAX_POINTS)
     parts = [priced[start : start + length] for start in range(0, len(priced), length)]
     closes = [part[-1]["close"] for part in parts]
-    figure = plotext.figure
     figure.clear()
     figure.theme("simple" if colors else "colorless")  # without a background of its own
     figure.plot_size(width, _CHART_ROWS)
@@ -118,9 +105,9 @@ def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text 
     line.lines()
     figure.draw(line)
     for name, other, color in (("BUY", "SELL", "green"), ("SELL", "BUY", "red")):
-        at = [index for index, part in enumerate(parts) if _total(part, name) > _total(part, other)]
+        at = [index for index, part in enumerate(parts) if sum(day[name] - day[other] for day in part) > 0]
         if at:
-            figure.draw(figure.signal(at, [closes[index] for index in at], marker=plotext.marker(name[0], color)))
+            figure.draw(figure.signal(at, [closes[index] for index in at], marker=marker(name[0], color)))
     ticks = sorted({round(place * (len(parts) - 1) / 4) for place in range(5)})
     figure.ruler("x").ticks(ticks, [parts[index][-1]["day"] for index in ticks])
     figure.title(f"EURUSD close by {'day' if length == 1 else f'{length} days'}; B: more BUY than SELL, S: the reverse")
@@ -129,22 +116,14 @@ def _chart(days: Sequence[Mapping[str, Any]], width: int, colors: bool) -> Text 
     return drawn
 
 
-def _total(part: Sequence[Mapping[str, Any]], name: str) -> int:
-    return sum(day[name] for day in part)
-
-
-def _speed_line(report: Mapping[str, Any]) -> str:
-    latency = report["latency_ms"]
-    known = [f"{name} {latency[name]:,.0f} ms" for name in ("p50", "p95", "p99") if latency[name] is not None]
-    runs = f"{report['runs']:,} Dagster {'run' if report['runs'] == 1 else 'runs'}"
-    rate = f", {report['per_second']:,.0f} signals/s" if report["per_second"] else ""
-    waits = f" From send to decision: {', '.join(known)}." if known else ""
-    return f"{runs} in {report['seconds']:,.1f} s{rate}.{waits}"
-
-
 def _proof(report: Mapping[str, Any]) -> Text:
-    """Whether every message that was ever sent to the queue is accounted for."""
-    text = Text(
+    """The speed, and whether every message that was ever sent to the queue is accounted for."""
+    latency = {name: value for name, value in report["latency_ms"].items() if value is not None}
+    known = ", ".join(f"{name} {value:,.0f} ms" for name, value in latency.items())
+    rate = f", {report['per_second']:,.0f} signals/s" if report["per_second"] else ""
+    text = Text(f"{report['runs']:,} Dagster {'run' if report['runs'] == 1 else 'runs'} in {report['seconds']:,.1f} s")
+    text.append(f"{rate}.{f' From send to decision: {known}.' if known else ''}\n")
+    text.append(
         f"All messages of the queue: {report['sent']:,} sent = {report['completed']:,} completed"
         f" + {report['dead_lettered']:,} dead-lettered + {report['waiting']:,} waiting;\n{report['lost']:,} lost,"
         f" {report['duplicates']:,} processed twice. The counts add up: "
@@ -152,18 +131,11 @@ def _proof(report: Mapping[str, Any]) -> Text:
     return text.append(*(("yes", "bold green") if report["adds_up"] else ("NO", "bold red")))
 
 
-def _next_lines(url: str | None) -> list[str]:
+def _next_lines(url: str | None) -> str:
     if url is None:
-        return [
-            "Next: nexus up         the Dagster UI at http://127.0.0.1:3000",
-            "      nexus executions  each decision",
-        ]
-    return [
-        f"Next: {url}/runs    the runs of the job, each batch a step",
-        f"      {url}/assets  the hourly aggregates, by partition",
-        "      nexus down                    stop everything",
-    ]
-
-
-def _minute(text: str) -> str:
-    return text[:16].replace("T", " ")
+        return "Next: nexus up         the Dagster UI at http://127.0.0.1:3000\n      nexus executions  each decision"
+    return (
+        f"Next: {url}/runs    the runs of the job, each batch a step\n"
+        f"      {url}/assets  the hourly aggregates, by partition\n"
+        "      nexus down                    stop everything"
+    )
