@@ -20,7 +20,6 @@ from nexus_pipeline.errors import UserError
 from nexus_pipeline.signals.indicators import MissingExtra, rsi, trend
 
 BAR: Final = timedelta(hours=1)
-"""The period of one candle."""
 WEEK: Final = timedelta(weeks=1)
 
 _PACKAGE: Final = "gym_anytrading"
@@ -43,35 +42,34 @@ class Candle:
     low: float
     close: float
     volume: float
-    """Volume traded; for EURUSD in units of the base currency."""
+    """For EURUSD in units of the base currency."""
 
     def __post_init__(self) -> None:
-        if self.opened_at.utcoffset() != timedelta(0):
-            raise UserError(f"candle {self.opened_at}: its time must be in UTC")
         prices = (self.open, self.high, self.low, self.close)
-        if not all(math.isfinite(price) and price > 0 for price in prices):
-            raise UserError(f"candle {self.opened_at}: every price must be a finite number above 0")
-        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
-            raise UserError(f"candle {self.opened_at}: open and close must lie between low and high")
-        if not (math.isfinite(self.volume) and self.volume >= 0):
-            raise UserError(f"candle {self.opened_at}: the volume must be a finite number, 0 or more")
+        rules = {
+            "its time must be in UTC": self.opened_at.utcoffset() == timedelta(0),
+            "every price must be a finite number above 0": all(0 < price < math.inf for price in prices),
+            "open and close must lie between low and high": self.low == min(prices) and self.high == max(prices),
+            "the volume must be a finite number, 0 or more": 0 <= self.volume < math.inf,
+        }
+        for rule, kept in rules.items():
+            if not kept:
+                raise UserError(f"candle {self.opened_at}: {rule}")
 
     @property
     def closed_at(self) -> datetime:
-        """End of the hour, UTC: the earliest time at which the close is known."""
+        """End of the hour, UTC."""
         return self.opened_at + BAR
 
 
 @dataclass(frozen=True, slots=True)
 class CandleRequests:
-    """The signal requests of a series of candles, and how many bars have none, by reason."""
+    """The signal requests of a series of candles, oldest first, and how many bars have none: too few bars precede them
+    for an RSI, or the price did not move."""
 
     requests: tuple[dict[str, object], ...]
-    """Oldest first, JSON values only."""
     warm_up: int
-    """Bars with too few bars before them for an RSI."""
     no_movement: int
-    """Bars for which there is no RSI because the price did not move."""
 
 
 def eurusd_hourly() -> list[Candle]:
@@ -109,11 +107,7 @@ def read_candles(path: Path) -> list[Candle]:
 
 
 def check_series(candles: Sequence[Candle]) -> None:
-    """Check that there are candles, in order. Gaps between them are no error: an RSI counts bars, not hours.
-
-    Raises:
-        UserError: there is no candle, or one opens before the end of its predecessor.
-    """
+    """Refuse (UserError) no candles, or overlapping ones. Gaps are no error: an RSI counts bars, not hours."""
     if not candles:
         raise UserError("there are no candles")
     for before, after in pairwise(candles):
@@ -122,10 +116,7 @@ def check_series(candles: Sequence[Candle]) -> None:
 
 
 def weeks_to(last: Candle, now: datetime) -> int:
-    """Whole weeks to add so that `last` closes at or before `now` (with an offset), and less than 7 days before it.
-
-    Days of the week and hours of the day do not change. Negative when the candle closes after `now`.
-    """
+    """Whole weeks, so that days and hours stay, to add so that `last` closes in the 7 days up to `now`."""
     return (now - last.closed_at) // WEEK
 
 

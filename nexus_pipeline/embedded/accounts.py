@@ -7,41 +7,26 @@ folder or the folders above it: the server is started inside its data folder and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from nexus_pipeline.errors import UnavailableError, UserError
 
+Account = pwd.struct_passwd
 SERVER_ACCOUNT = "pgserver"
 # Exit codes of useradd: done; the account files are locked by another process; the account exists.
 _DONE, _LOCKED, _EXISTS = 0, 1, 9
 
 
-class _RunAs(TypedDict, total=False):
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
-@dataclass(frozen=True)
-class Account:
-    """An account of the operating system: its name, user id and primary group id."""
-
-    name: str
-    uid: int
-    gid: int
-
-    def run_as(self) -> _RunAs:
-        """Arguments of `subprocess` that start a program under this account; empty when it is our own."""
-        if os.geteuid() != 0:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+def give(target: Path | int, uid: int, gid: int) -> None:
+    """Make an account the owner of a path or an open file that root has created; others own what they create."""
+    if os.geteuid() == 0:
+        os.chown(target, uid, gid)
 
 
 def trusted(home: Path) -> bool:
@@ -63,15 +48,13 @@ def server_account(home: Path) -> Account:
     """
     owner = home.stat().st_uid
     if os.geteuid() == 0 and owner == 0:
-        entry = _system_account()
-    elif os.geteuid() in (0, owner):
-        entry = _named(owner)
-    else:
+        return _system_account()
+    if os.geteuid() not in (0, owner):
         raise UserError(f"{home} belongs to {_named(owner).pw_name}: set NEXUS_HOME to a folder of your own")
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    return _named(owner)
 
 
-def _named(uid: int) -> pwd.struct_passwd:
+def _named(uid: int) -> Account:
     try:
         return pwd.getpwuid(uid)
     except KeyError:
@@ -81,22 +64,16 @@ def _named(uid: int) -> pwd.struct_passwd:
         ) from None
 
 
-def _system_account() -> pwd.struct_passwd:
+def _system_account() -> Account:
     """The account `pgserver`; of several processes that find it missing, the first one creates it."""
-    options = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
     reason = ""
     for _ in range(50):
-        try:
+        with contextlib.suppress(KeyError):
             return pwd.getpwnam(SERVER_ACCOUNT)
-        except KeyError:
-            pass
         try:
             done = subprocess.run(
-                ["useradd", *options, SERVER_ACCOUNT],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
+                [*command, SERVER_ACCOUNT], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
         except FileNotFoundError:
             reason = "useradd is not installed"

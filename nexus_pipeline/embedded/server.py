@@ -38,11 +38,7 @@ _GRACE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """A running server.
-
-    `url` is the libpq URL of its database `postgres` for the superuser `postgres`, without a password; `pid`
-    is the postmaster's process id, `version` PostgreSQL's major version, `data` the data folder.
-    """
+    """A running server: libpq URL of its database `postgres`, for the superuser, and the postmaster's pid."""
 
     url: str
     pid: int
@@ -51,10 +47,9 @@ class ServerInfo:
 
 
 def start(home: Path) -> ServerInfo:
-    """Start the server of the folder `home`, or find the running one; creates the data folder when it is missing.
+    """Start the server of the folder `home`, or find the running one; returns when it accepts connections.
 
-    A new data folder is of PostgreSQL 18, or of NEXUS_POSTGRES_VERSION (16 or 18). Returns when the server accepts
-    connections.
+    A missing data folder is created, of PostgreSQL NEXUS_POSTGRES_VERSION.
 
     Raises:
         UserError: `home` or NEXUS_POSTGRES_VERSION cannot be used.
@@ -136,9 +131,8 @@ def _locked(home: Path) -> Iterator[None]:
     flags = os.O_RDWR | os.O_NOFOLLOW
     try:
         lock = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        if os.geteuid() == 0:  # the owner must be able to take it too
-            owner = home.stat()
-            os.fchown(lock, owner.st_uid, owner.st_gid)
+        owner = home.stat()
+        accounts.give(lock, owner.st_uid, owner.st_gid)  # the owner must be able to take it too
     except FileExistsError:
         lock = os.open(path, flags)
     try:
@@ -165,8 +159,8 @@ def _start(home: Path) -> ServerInfo:
         version = files.data_version(data) if data.exists() else None
         if version is None:
             files.initialize(home, account, wanted)
-        elif data.stat().st_uid != account.uid:
-            raise UserError(f"{data} belongs to user id {data.stat().st_uid}, not to {account.name}")
+        elif data.stat().st_uid != account.pw_uid:
+            raise UserError(f"{data} belongs to user id {data.stat().st_uid}, not to {account.pw_name}")
         running = _answering(home, account)
         if running is not None:
             return running
@@ -244,9 +238,6 @@ def _clear_remains(data: Path) -> None:
 
     PostgreSQL refuses to start while a helper process still uses the shared memory, and takes any live process of the
     same account with the recorded pid for a running server.
-
-    Raises:
-        UnavailableError: a process does not end, or the server runs where its processes are not visible to us.
     """
     import psutil
 

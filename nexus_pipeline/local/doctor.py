@@ -61,13 +61,7 @@ class Finding:
 
 
 def examine(settings: Settings, *, port: int = 3000, serving: bool = False) -> list[Finding]:
-    """Run all checks, in the order of their dependencies.
-
-    Args:
-        settings: of this process.
-        port: TCP port for the Dagster UI, on loopback.
-        serving: `nexus up` is running, so that the port may be in use.
-    """
+    """Run all checks, in the order of their dependencies; `serving`: `nexus up` runs and may be using the port."""
     findings = [*_home(settings.home), _port(port, serving)]
     if settings.database_url is None:
         return [*findings, *_embedded(settings)]
@@ -129,14 +123,14 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     try:
         with connect(info.url) as connection:
             if not _row(connection, "other_database", name=EMBEDDED_DATABASE)["present"]:
-                detail = f"the database {EMBEDDED_DATABASE} does not exist yet"
-                yield Finding("connection", WARN, detail, "run nexus up")
+                yield Finding(
+                    "connection", WARN, f"the database {EMBEDDED_DATABASE} does not exist yet", "run nexus up"
+                )
                 return
-            dagster = _dagster_database(connection, settings, info.url)
         url = embedded.database_url(info, EMBEDDED_DATABASE)
         with connect(url) as connection:
             yield from _database(connection, url)
-        yield dagster
+            yield _dagster_database(connection, settings, url)
     except NexusError as error:
         yield Finding("connection", FAIL, str(error), "nexus down, then nexus up")
 
@@ -219,8 +213,7 @@ def _pgmq(connection: Connection) -> Finding:
     recorded = recorded_pgmq(connection) if readable else None
     if recorded is None:
         return Finding("pgmq", WARN, "installed, but its version is not recorded", "nexus migrate")
-    version = extension or recorded.version
-    newest = version
+    version = newest = extension or recorded.version
     if extension is not None:
         newest = found["on_offer"]
     elif recorded.method == "sql":

@@ -138,7 +138,7 @@ def test_starts_when_another_program_reuses_the_dead_postmasters_pid_and_does_no
     info = embedded.start(home)
     kill_hard(info)
     # Under the server's own account: PostgreSQL ignores the processes of others.
-    stranger = subprocess.Popen(["sleep", "600"], **accounts.server_account(home).run_as())
+    stranger = subprocess.Popen(["sleep", "600"], user=accounts.server_account(home).pw_uid)
     try:
         pid_file = info.data / "postmaster.pid"
         lines = pid_file.read_text().splitlines(keepends=True)

@@ -55,7 +55,7 @@ def test_the_servers_rules_accept_only_its_own_account_and_root_and_no_network(h
         ).fetchall()
         names = connection.execute("SELECT map_name, sys_name, error FROM pg_ident_file_mappings").fetchall()
     assert rules == [("local", ["all"], ["all"], "peer", ["map=nexus"], None)]
-    own = accounts.server_account(home).name
+    own = accounts.server_account(home).pw_name
     assert sorted(names) == sorted(("nexus", name, None) for name in {own, "root"})
 
 
@@ -210,8 +210,8 @@ if AS_ROOT:
             info = embedded.start(home)
             assert value(info.url, "SELECT count(*) > 100 FROM pg_timezone_names") is True
             server = accounts.server_account(home)
-            assert server.name == (accounts.SERVER_ACCOUNT if owner == "root" else owner)
-            assert psutil.Process(info.pid).uids().real == server.uid
+            assert server.pw_name == (accounts.SERVER_ACCOUNT if owner == "root" else owner)
+            assert psutil.Process(info.pid).uids().real == server.pw_uid
             for closed, mode in ((folder, 0o700), (home.parent, 0o750), (home, 0o700)):
                 assert stat.S_IMODE(closed.stat().st_mode) == mode
                 assert not [name for name in os.listxattr(closed) if "acl" in name]
