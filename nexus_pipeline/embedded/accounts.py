@@ -30,11 +30,7 @@ def give(target: Path | int, uid: int, gid: int) -> None:
 
 
 def trusted(home: Path) -> bool:
-    """Whether the contents of `home` can be trusted: we own it (root trusts every owner), and not everyone can write.
-
-    Raises:
-        OSError: it does not exist or cannot be reached.
-    """
+    """Whether what `home` contains can be trusted: we own it (root trusts every owner), and not everyone can write."""
     found = home.stat()
     return os.geteuid() in (0, found.st_uid) and not found.st_mode & stat.S_IWOTH
 
@@ -66,23 +62,20 @@ def _named(uid: int) -> Account:
 
 def _system_account() -> Account:
     """The account `pgserver`; of several processes that find it missing, the first one creates it."""
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-    reason = ""
-    for _ in range(50):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(SERVER_ACCOUNT)
-        try:
-            done = subprocess.run(
-                [*command, SERVER_ACCOUNT], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            reason = "useradd is not installed"
-            break
-        reason = done.stderr.strip() or f"useradd ended with {done.returncode}"
-        if done.returncode not in (_DONE, _LOCKED, _EXISTS):
-            break
-        if done.returncode != _DONE:
-            time.sleep(0.2)
+    options = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    command = ["useradd", *options, SERVER_ACCOUNT]
+    try:
+        for _ in range(50):
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(SERVER_ACCOUNT)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            reason = done.stderr.strip() or f"useradd ended with {done.returncode}"
+            if done.returncode not in (_DONE, _LOCKED, _EXISTS):
+                break
+            if done.returncode != _DONE:
+                time.sleep(0.2)
+    except FileNotFoundError:
+        reason = "useradd is not installed"
     raise UnavailableError(
         f"PostgreSQL does not run as root and the account {SERVER_ACCOUNT} cannot be created ({reason}):"
         " run as an ordinary user or set NEXUS_DATABASE_URL"
@@ -92,9 +85,8 @@ def _system_account() -> Account:
 def prepare_home(home: Path, marker: str) -> None:
     """Create `home` with mode 0700, or close an existing one to group and others.
 
-    A folder owned by root that has another name than the default, is not empty and does not contain our `marker`
-    file keeps its mode: it may be /srv, and closing that would lock out the other users of the machine. The data
-    folder in it is closed in any case.
+    A folder of root with another name than the default, other contents and without our `marker` file keeps its mode:
+    it may be /srv, which other users need. The data folder in it is closed in any case.
 
     Raises:
         UserError: it is not a folder, or everyone can write in it, so that nothing in it can be trusted.

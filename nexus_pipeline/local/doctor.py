@@ -123,9 +123,8 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     try:
         with connect(info.url) as connection:
             if not _row(connection, "other_database", name=EMBEDDED_DATABASE)["present"]:
-                yield Finding(
-                    "connection", WARN, f"the database {EMBEDDED_DATABASE} does not exist yet", "run nexus up"
-                )
+                detail = f"the database {EMBEDDED_DATABASE} does not exist yet"
+                yield Finding("connection", WARN, detail, "run nexus up")
                 return
         url = embedded.database_url(info, EMBEDDED_DATABASE)
         with connect(url) as connection:

@@ -133,13 +133,10 @@ class Stack:
         deadline = time.monotonic() + wait_seconds
         code_server, *others = self.processes
         self._spawn(code_server)
-        while not self._socket.exists():
-            self._check_start(code_server, deadline)
+        self._wait(self._socket.exists, [code_server], deadline)
         for process in others:
             self._spawn(process)
-        while not self._answers():
-            for process in self.processes:
-                self._check_start(process, deadline)
+        self._wait(self._answers, self.processes, deadline)
 
     def tend(self) -> list[str]:
         """Restart processes that have ended; returns a line for each.
@@ -160,8 +157,11 @@ class Stack:
         return lines
 
     def active_runs(self) -> list[psutil.Process]:
-        """The processes of runs, also those that a killed code server has left."""
-        return [process for process in self._ours() if _executes_run(process)]
+        """The processes of runs, also those that a killed code server has left.
+
+        They are the only ones that the code server starts with Python's multiprocessing.
+        """
+        return [process for process in self._ours() if any("spawn_main" in part for part in process.info["cmdline"])]
 
     def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
         """Stop the daemon, wait until the active runs have ended, at most `drain_seconds`, then stop the rest."""
@@ -192,14 +192,12 @@ class Stack:
     def _ours(self) -> list[psutil.Process]:
         """All live processes that were started here, and their descendants."""
         found = []
-        for process in psutil.process_iter():
-            try:
+        for process in psutil.process_iter(["cmdline", "environ"], ad_value=()):
+            with contextlib.suppress(OSError):  # it has ended
                 # The id of an ended session may have been reused: the folder tells.
-                ours = os.getsid(process.pid) in self._sessions
-                if ours and process.environ().get("DAGSTER_HOME") == str(self._dagster_home):
+                home = dict(process.info["environ"]).get("DAGSTER_HOME")
+                if os.getsid(process.pid) in self._sessions and home == str(self._dagster_home):
                     found.append(process)
-            except (psutil.Error, OSError):
-                continue
         return found
 
     def _spawn(self, process: Process) -> None:
@@ -221,13 +219,15 @@ class Stack:
         # This process comes first: it stops the others when `nexus down` asks it to.
         running.record(self.home, {"up": os.getpid()} | {p.name: p.popen.pid for p in self.processes if p.popen})
 
-    def _check_start(self, process: Process, deadline: float) -> None:
-        """Raises an error when a process has ended or the deadline (`time.monotonic()`) has passed, or waits 0.1 s."""
-        if process.ended:
-            raise process.failure("did not start")
-        if time.monotonic() > deadline:
-            raise UnavailableError(f"{process.name} takes too long to start; its log is {process.log}")
-        time.sleep(0.1)
+    def _wait(self, ready: Callable[[], bool], processes: list[Process], deadline: float) -> None:
+        """Waits until `ready`; an error when a process ends or the deadline (`time.monotonic()`) passes."""
+        while not ready():
+            for process in processes:
+                if process.ended:
+                    raise process.failure("did not start")
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"{process.name} takes too long to start; its log is {process.log}")
+            time.sleep(0.1)
 
     def _answers(self) -> bool:
         try:
@@ -247,11 +247,3 @@ def _daemon() -> list[str]:
         return [str(script)]
     call = "from importlib.metadata import entry_points as e; e(group='console_scripts')['dagster-daemon'].load()()"
     return [sys.executable, "-c", call]
-
-
-def _executes_run(process: psutil.Process) -> bool:
-    """Whether this is a run: the only processes that the code server starts with Python's multiprocessing."""
-    try:
-        return any("spawn_main" in part for part in process.cmdline())
-    except psutil.Error:
-        return False

@@ -215,7 +215,7 @@ if AS_ROOT:
             for closed, mode in ((folder, 0o700), (home.parent, 0o750), (home, 0o700)):
                 assert stat.S_IMODE(closed.stat().st_mode) == mode
                 assert not [name for name in os.listxattr(closed) if "acl" in name]
-            for account in (NOBODY, pwd.getpwnam(server.name)):
+            for account in (NOBODY, server):
                 assert "PermissionError" in str(as_account(account, lambda: (home.parent / "x").exists()))
         finally:
             embedded.stop(home)
