@@ -234,7 +234,7 @@ def _answering(home: Path, account: Account) -> ServerInfo | None:
 
 
 def _clear_remains(data: Path) -> None:
-    """Ends helper processes that outlived a killed postmaster, and removes its pid file.
+    """Ends helper processes that outlived a killed postmaster, and removes its two files with its pid.
 
     PostgreSQL refuses to start while a helper process still uses the shared memory, and takes any live process of the
     same account with the recorded pid for a running server.
@@ -255,6 +255,7 @@ def _clear_remains(data: Path) -> None:
     _, remains = psutil.wait_procs(remains, timeout=_GRACE_SECONDS)
     if remains:
         raise UnavailableError(f"process {remains[0].pid} of a killed server still uses {data}: end it")
+    (data / f"{files.SOCKET}.lock").unlink(missing_ok=True)
     pid_file.unlink(missing_ok=True)
 
 

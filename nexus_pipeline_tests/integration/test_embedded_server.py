@@ -140,9 +140,9 @@ def test_starts_when_another_program_reuses_the_dead_postmasters_pid_and_does_no
     # Under the server's own account: PostgreSQL ignores the processes of others.
     stranger = subprocess.Popen(["sleep", "600"], user=accounts.server_account(home).pw_uid)
     try:
-        pid_file = info.data / "postmaster.pid"
-        lines = pid_file.read_text().splitlines(keepends=True)
-        pid_file.write_text("".join([f"{stranger.pid}\n", *lines[1:]]))
+        for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            lines = (info.data / name).read_text().splitlines(keepends=True)
+            (info.data / name).write_text("".join([f"{stranger.pid}\n", *lines[1:]]))
         again = embedded.start(home)
         assert again.pid not in (info.pid, stranger.pid)
         assert value(again.url, "SELECT 1") == 1
