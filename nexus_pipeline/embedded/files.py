@@ -280,6 +280,6 @@ def drop_socket_directory(home: Path, account: Account) -> None:
             (home / _SOCKET_RECORD).unlink()
 
 
-def last_lines(text: str, count: int = 5) -> str:
-    """The last lines of a log."""
-    return "\n".join(text.strip().splitlines()[-count:])
+def last_lines(text: str) -> str:
+    """The last five lines of a log."""
+    return "\n".join(text.strip().splitlines()[-5:])

@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -39,6 +40,19 @@ def environment(home: Path) -> dict[str, str]:
     # Without compiled files Dagster takes twice as long to start.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
+
+
+def spawn(command: list[str], home: Path, log: IO[bytes], cwd: Path | None = None) -> psutil.Popen:
+    """Start a command in its own session: Ctrl-C in the terminal reaches `nexus up` only, which stops it in order."""
+    return psutil.Popen(
+        command,
+        env=environment(home),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def port_fault(port: int) -> str | None:
@@ -205,16 +219,7 @@ class Stack:
             self._socket.unlink(missing_ok=True)
         process.started = time.monotonic()
         with process.log.open("ab") as log:
-            # In its own session, Ctrl-C in the terminal does not reach it: `nexus up` stops the processes in order.
-            process.popen = psutil.Popen(
-                process.command,
-                env=environment(self.home),
-                cwd=self._dagster_home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process.popen = spawn(process.command, self.home, log, self._dagster_home)
         self._sessions.add(process.popen.pid)
         # This process comes first: it stops the others when `nexus down` asks it to.
         running.record(self.home, {"up": os.getpid()} | {p.name: p.popen.pid for p in self.processes if p.popen})

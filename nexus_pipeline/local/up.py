@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from nexus_pipeline.database.ready import ready_database
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.errors import ConflictError, NexusError, UnavailableError
 from nexus_pipeline.local import running
-from nexus_pipeline.local.processes import Stack, environment, last_line, log_file, port_fault
+from nexus_pipeline.local.processes import Stack, last_line, log_file, port_fault, spawn
 from nexus_pipeline.settings import Settings
 
 _URL = re.compile(r"Dagster UI +(\S+)\n")
@@ -79,14 +78,8 @@ def run_detached(settings: Settings, port: int) -> str:
     check_free(settings, port)
     log = log_file(settings.home, "up")
     with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "nexus_pipeline.cli", "up", "--port", str(port)],
-            env=environment(settings.home),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "nexus_pipeline.cli", "up", "--port", str(port)]
+        child = spawn(command, settings.home, output)
     while child.poll() is None:
         found = _URL.search(log.read_text(errors="replace"))
         if found is not None:
