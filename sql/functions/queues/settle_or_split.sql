@@ -10,6 +10,7 @@ DECLARE
     call    text := format('SELECT * FROM nexus.%I($1, $2, $3, $4, $5, $6, $7, $8)',
                            'settle_' || nexus.checked_queue(queue));
     settled record;
+    request record;
     failure nexus.decision;
 BEGIN
     completed := 0; retried := 0; dead_lettered := 0;
@@ -30,7 +31,10 @@ BEGIN
                 IF nexus.is_server_fault(SQLSTATE) THEN
                     RAISE;
                 END IF;
-                failure := ROW(NULL, NULL, NULL, NULL, 'evaluation_error', SQLSTATE, left(SQLERRM, 2000), NULL);
+                EXECUTE format('SELECT p.symbol, p.occurred_at FROM pgmq.%I q, nexus.parse_request(q.message) p'
+                               ' WHERE q.msg_id = $1', 'q_' || queue) INTO request USING msg_ids[i];
+                failure := ROW(NULL, NULL, request.symbol, request.occurred_at,
+                               'evaluation_error', SQLSTATE, left(SQLERRM, 2000), NULL);
                 EXECUTE call INTO settled
                   USING msg_ids[i : i], read_cts[i : i], claimed_at, ARRAY[failure],
                         max_attempts, retry_base_seconds, retry_max_seconds, locked;

@@ -49,12 +49,7 @@ BEGIN
              CASE WHEN h.crashes < max_attempts THEN h.message END, settled_at, settled_ep, inlined) AS e
          WHERE decisions IS NULL
         UNION ALL
-        SELECT h.*, d.output, d.version,
-               -- A batch that could not be settled is split without being evaluated first.
-               CASE WHEN d.error_class = 'evaluation_error'
-                    THEN (SELECT p.symbol FROM nexus.parse_request(h.message) p) ELSE d.symbol END,
-               CASE WHEN d.error_class = 'evaluation_error'
-                    THEN (SELECT p.occurred_at FROM nexus.parse_request(h.message) p) ELSE d.occurred_at END,
+        SELECT h.*, d.output, d.version, d.symbol, d.occurred_at,
                CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE d.error_class END,
                d.error_code, d.error_message, d.field
           FROM held h

@@ -3,11 +3,13 @@
 -- gets a decision with an error; it harms no other.
 CREATE OR REPLACE FUNCTION nexus.evaluate(requests jsonb[], decided_at timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE ("position" bigint, decision nexus.decision)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_memoize = off SET jit = off AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan SET enable_memoize = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     part record;
     ran  record;
+    tag  jsonb; -- what every output carries
 BEGIN
     FOR part IN
         SELECT p.fault IS NULL AS valid, s.name, s.version, s.function_schema, s.function_name,
@@ -33,6 +35,7 @@ BEGIN
                        'strategy: no strategy of this name and version is registered', NULL)::nexus.decision
               FROM unnest(part.positions, part.symbols, part.times) AS u (position, symbol, occurred_at);
         ELSE
+            tag := jsonb_build_object('strategy', part.name, 'version', part.version);
             ran := nexus.run_strategy(part.function_schema, part.function_name, part.requests, decided_at);
             RETURN QUERY
             SELECT u.position,
@@ -40,7 +43,8 @@ BEGIN
                        WHEN u.error_code IS NOT NULL THEN ROW(NULL, part.version, u.symbol, u.occurred_at,
                            'strategy_error', u.error_code, u.error_message, NULL)::nexus.decision
                        WHEN u.output ->> 'signal' IN ('BUY', 'SELL', 'HOLD') THEN ROW(
-                           u.output || jsonb_build_object('strategy', part.name, 'version', part.version),
+                           -- A strategy may name itself: looking costs less than merging.
+                           CASE WHEN u.output @> tag THEN u.output ELSE u.output || tag END,
                            part.version, u.symbol, u.occurred_at, NULL, NULL, NULL, NULL)::nexus.decision
                        ELSE ROW(NULL, part.version, u.symbol, u.occurred_at, 'strategy_error', '22000',
                            'the strategy returned no object with a signal of BUY, SELL or HOLD', NULL)::nexus.decision
