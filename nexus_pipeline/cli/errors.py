@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, utf8
-from nexus_pipeline.cli.output import (
-    console,
-    counted,
-    database,
-    safe,
-    say,
-    say_json,
-    table,
-    to_json,
-)
+from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, say_list, table
 from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import FailedError, UserError
-
-if TYPE_CHECKING:
-    from nexus_pipeline.queues.dead_letters import Outcome
 
 errors_app = typer.Typer(
     help="List, show, send again or discard dead letters: messages whose last attempt failed.",
@@ -56,31 +43,24 @@ def list_errors(
     if by_class and error_class is not None:
         raise UserError("--by-class counts all classes: leave out --class")
     with database() as connection:
-        if by_class:
-            counts = count_by_class(connection)
-            if as_json:
-                say_json(counts)
-                return
-            rows = [[each.error_class, f"{each.letters:,}", each.oldest, each.newest] for each in counts]
-            console().print(table(["class", "dead letters", "oldest", "newest"], rows, numbers=("dead letters",)))
-            return
-        found = list_dead_letters(connection, error_class, limit)
+        counts = count_by_class(connection) if by_class else []
+        found = [] if by_class else list_dead_letters(connection, error_class, limit)
     if as_json:
-        say_json(found)
-        return
-    rows = [
-        [
-            each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
-            each.original_queue, each.original_msg_id, each.error_message,
-        ]
-        for each in found
-    ]  # fmt: skip
-    columns = ["id", "since", "class", "code", "attempts", "queue", "message", "reason"]
-    if rows:
-        made = table(columns, rows, numbers=("id", "attempts", "message"))
+        say_json(counts if by_class else found)
+    elif by_class:
+        rows = [(each.error_class, f"{each.letters:,}", each.oldest, each.newest) for each in counts]
+        console().print(table(("class", "dead letters", "oldest", "newest"), rows, numbers=("dead letters",)))
+    else:
+        columns = ("id", "since", "class", "code", "attempts", "queue", "message", "reason")
+        made = table(columns, [
+            (
+                each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
+                each.original_queue, each.original_msg_id, each.error_message,
+            )
+            for each in found
+        ], numbers=("id", "attempts", "message"))  # fmt: skip
         made.columns[-1].overflow = "fold"
-        console().print(made)
-    say(counted(len(rows), "dead letter") + (", and there may be more: --limit" if len(rows) == limit else ""))
+        say_list(made, "dead letter", limit)
 
 
 @errors_app.command("show", short_help="Show one dead letter in full.", epilog="Example: nexus errors show 12")
@@ -93,10 +73,7 @@ def show_error(
 
     with database() as connection:
         history = dead_letter_history(connection, dead_letter_id)
-    if as_json:
-        say_json(history)
-    else:
-        say(to_json(history, readable=True))
+    say_json(history, readable=not as_json)
 
 
 @errors_app.command(
@@ -113,14 +90,7 @@ def redrive(
     as_json: _Json = False,
 ) -> None:
     """Send dead letters again, each once, as new messages of their queues that point back."""
-    from nexus_pipeline.queues import dead_letters
-
-    _check_choice(ids, error_class, everything, limit)
-    with database() as connection:
-        outcome = dead_letters.redrive(
-            connection, ids=ids or None, error_class=error_class, max_rows=limit, reason=reason
-        )
-    _report("redrive", outcome, one_by_one=bool(ids), as_json=as_json)
+    _act("redrive", ids or [], error_class, everything, reason, limit, as_json=as_json)
 
 
 @errors_app.command(
@@ -138,30 +108,50 @@ def discard(
     as_json: _Json = False,
 ) -> None:
     """Discard dead letters: they move from their queue to its archive."""
+    _act("discard", ids or [], error_class, everything, reason, limit, ask=not yes, as_json=as_json)
+
+
+def _act(
+    action: Literal["redrive", "discard"],
+    ids: list[int],
+    error_class: str | None,
+    everything: bool,
+    reason: str | None,
+    limit: int | None,
+    *,
+    ask: bool = False,
+    as_json: bool,
+) -> None:
+    """Redrive or discard the chosen dead letters and say what was done; `ask` before many are."""
     from nexus_pipeline.queues import dead_letters
 
-    _check_choice(ids, error_class, everything, limit)
-    if not ids and not yes:
-        _confirm(error_class, limit)
-    with database() as connection:
-        outcome = dead_letters.discard(
-            connection, ids=ids or None, error_class=error_class, max_rows=limit, reason=reason
-        )
-    _report("discard", outcome, one_by_one=bool(ids), as_json=as_json)
-
-
-def _check_choice(ids: Sequence[int] | None, error_class: str | None, everything: bool, limit: int | None) -> None:
     if sum((bool(ids), error_class is not None, everything)) != 1:
         raise UserError("say which dead letters: ids, or --class CLASS, or --all")
     if ids and limit is not None:
         raise UserError("--limit belongs to --class and --all")
-    for each in ids or ():
+    for each in ids:
         if not 1 <= each <= MAX_ID:
             raise UserError(f"{each} is not the id of a dead letter")
+    if ask and not ids:
+        _confirm(error_class, limit)
+    with database() as connection:
+        outcome = dead_letters.act(
+            action, connection, ids=ids or None, error_class=error_class, max_rows=limit, reason=reason
+        )
+    if as_json:
+        say_json({"action": action, "done": outcome.done, "already": outcome.already})
+        return
+    past = dead_letters.PAST[action]
+    for before in outcome.already:
+        say(f"dead letter {before.dead_letter_id}: already {safe(before)}")
+    for done in outcome.done if ids else ():
+        message = f" as message {done.new_msg_id} of {done.original_queue}" if done.new_msg_id is not None else ""
+        say(f"dead letter {done.dead_letter_id}: {past}{message}")
+    say(f"{counted(len(outcome.done), 'dead letter')} {past}")
 
 
 def _confirm(error_class: str | None, limit: int | None) -> None:
-    """Asks on the terminal before many are discarded; without a terminal, --yes is required."""
+    """Ask on the terminal before many are discarded."""
     from nexus_pipeline.queues.dead_letters import count_by_class
 
     if not sys.stdin.isatty():
@@ -171,17 +161,3 @@ def _confirm(error_class: str | None, limit: int | None) -> None:
     number = sum(found) if limit is None else min(sum(found), limit)
     if number and not typer.confirm(f"discard {counted(number, 'dead letter')}?", err=True):
         raise FailedError("nothing was discarded")
-
-
-def _report(action: str, outcome: Outcome, *, one_by_one: bool, as_json: bool) -> None:
-    if as_json:
-        say_json({"action": action, "done": outcome.done, "already": outcome.already})
-        return
-    past = "redriven" if action == "redrive" else "discarded"
-    for before in outcome.already:
-        say(f"dead letter {before.dead_letter_id}: already {safe(before)}")
-    if one_by_one:
-        for each in outcome.done:
-            message = f" as message {each.new_msg_id} of {each.original_queue}" if each.new_msg_id is not None else ""
-            say(f"dead letter {each.dead_letter_id}: {past}{message}")
-    say(f"{counted(len(outcome.done), 'dead letter')} {past}")

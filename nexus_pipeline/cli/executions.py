@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, one_of, parse_since, utf8
-from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, table, to_json
+from nexus_pipeline.cli.output import database, safe, say_json, say_list, table
 from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import UserError
 
@@ -67,12 +67,10 @@ def executions(
         ]
         for each in found
     ]  # fmt: skip
-    if rows:
-        made = table(columns, rows, numbers=("rsi", "confidence", "attempt", "message", "ms"))
-        made.columns[0].no_wrap = made.columns[1].no_wrap = True
-        made.columns[0].min_width, made.columns[1].min_width = 36, 20
-        console().print(made)
-    say(counted(len(rows), "execution") + (", and there may be more: --limit" if len(rows) == limit else ""))
+    made = table(columns, rows, numbers=("rsi", "confidence", "attempt", "message", "ms"))
+    for column, width in zip(made.columns, (36, 20), strict=False):
+        column.no_wrap, column.min_width = True, width
+    say_list(made, "execution", limit)
 
 
 @executions_app.command(
@@ -93,7 +91,4 @@ def show_execution(
         raise UserError(f"{safe(execution_id, 60)} is not the id of an execution, which is a UUID") from None
     with database() as connection:
         found = find_execution(connection, wanted)
-    if as_json:
-        say_json(found)
-    else:
-        say(to_json(found, readable=True))
+    say_json(found, readable=not as_json)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -28,16 +27,6 @@ _MAX_DEPTH = 500
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # Width of tables that do not go to a terminal: wide enough that nothing is cut.
 _PIPE_COLUMNS = 240
-
-
-@dataclass(frozen=True)
-class JsonText:
-    """A JSON value that stays text, and is printed as it is."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @contextmanager
@@ -59,41 +48,33 @@ def database() -> Iterator[Connection]:
 
 
 def loads(text: str | bytes) -> Any:
-    """A JSON value of the database with every digit; `JsonText` where Python could not parse it or print it again."""
+    """A JSON value of the database with every digit; text where Python could not parse it or print it again."""
+    from simplejson import RawJSON
+
+    raw = RawJSON(text if isinstance(text, str) else bytes(text).decode())
     try:
         value = json.loads(text, parse_float=Decimal)
     except (RecursionError, ValueError):  # nested a thousand deep, or a number of thousands of digits
-        return JsonText(_text(text))
+        return raw
     level = [value]
     for _ in range(_MAX_DEPTH):
-        level = [
-            inner
-            for part in level
-            if isinstance(part, dict | list)
-            for inner in (part.values() if isinstance(part, dict) else part)
-        ]
+        level = [inner for part in level for inner in _parts(part)]
         if not level:
             return value
-    return JsonText(_text(text))
+    return raw
 
 
-def _text(text: str | bytes) -> str:
-    return text if isinstance(text, str) else bytes(text).decode()
+def _parts(value: object) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is, without markup and emoji, and uses colour only on a terminal."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        soft_wrap=not stream.isatty(),
-        width=None if stream.isatty() else _PIPE_COLUMNS,
-    )
+    piped = not (sys.stderr if stderr else sys.stdout).isatty()
+    width = _PIPE_COLUMNS if piped else None
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=piped, width=width)
 
 
 def say(text: str) -> None:
@@ -107,9 +88,16 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def say_json(value: object) -> None:
-    """Print the JSON value of `--json`."""
-    sys.stdout.write(to_json(value) + "\n")
+def say_list(made: Table, what: str, limit: int) -> None:
+    """Print the table of a list, where it has rows, and how many."""
+    if made.row_count:
+        console().print(made)
+    say(counted(made.row_count, what) + (", and there may be more: --limit" if made.row_count == limit else ""))
+
+
+def say_json(value: object, *, readable: bool = False) -> None:
+    """Print a JSON value: on one line for `--json`, or `readable`."""
+    say(to_json(value, readable=readable))
 
 
 def to_json(value: object, *, readable: bool = False) -> str:
@@ -117,33 +105,25 @@ def to_json(value: object, *, readable: bool = False) -> str:
 
     ASCII on one line for programs; `readable` is for people: indented, with every character that can be printed.
     """
-    verbatim: list[str] = []
-    # Python's encoder writes no text verbatim: a mark that no value can contain stands in for it until the end.
-    mark = secrets.token_hex(8)
+    import simplejson
 
     def plain(part: object) -> object:
         match part:
             case Decimal():
-                verbatim.append(str(part) if part.is_finite() else "null")
-            case JsonText():
-                verbatim.append(part.text if readable else _NOT_ASCII.sub(_escaped, part.text))
+                return simplejson.RawJSON(str(part) if part.is_finite() else "null")
             case datetime():
                 return part.astimezone(UTC).isoformat()
-            case Mapping():
-                return dict(part)
             case _ if is_dataclass(part):
                 return {field.name: getattr(part, field.name) for field in fields(part)}
             case _:
                 return str(part)
-        return f"{mark}{len(verbatim) - 1}"
 
-    text = json.dumps(value, default=plain, ensure_ascii=not readable, indent=2 if readable else None)
-    text = re.sub(f'"{mark}([0-9]+)"', lambda found: verbatim[int(found[1])], text)
-    return "\n".join(safe(line) for line in text.split("\n")) if readable else text
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+    text = simplejson.dumps(
+        value, default=plain, use_decimal=False, ignore_nan=True, ensure_ascii=False, indent=2 if readable else None
+    )
+    if readable:
+        return "\n".join(safe(line) for line in text.split("\n"))
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def safe(value: object, max_length: int | None = None) -> str:
@@ -173,6 +153,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: 
     return made
 
 
-def counted(number: int, what: str, many: str | None = None) -> str:
+def counted(number: int, what: str) -> str:
     """A number with its noun, as in `1,000 requests`."""
-    return f"{number:,} {what if number == 1 else many or what + 's'}"
+    return f"{number:,} {what if number == 1 else what + 's'}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Final, Literal
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.errors import ConflictError, NotFoundError
 
-_DONE = {"redrive": "redriven", "discard": "discarded"}
+PAST: Final = {"redrive": "redriven", "discard": "discarded"}
 _MAX_FAULTS = 10
 
 
@@ -58,7 +59,7 @@ class Action:
         message = f" as message {self.new_msg_id}" if self.new_msg_id is not None else ""
         reason = f" ({self.reason[:200]})" if self.reason else ""
         moment = f"{self.acted_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-        return f"{_DONE[self.action]}{message} at {moment} by {self.actor}{reason}"
+        return f"{PAST[self.action]}{message} at {moment} by {self.actor}{reason}"
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,6 @@ class Attempt:
     error_details: dict[str, Any] | None
 
 
-@dataclass(frozen=True)
-class _Found:
-    message: Any
-    dead_lettered_at: datetime
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    dead_letter_id: int
-
-
 def list_dead_letters(connection: Connection, error_class: str | None = None, max_rows: int = 50) -> list[DeadLetter]:
     """The newest dead letters that wait for an action, of one class or of all."""
     statement = queries("dead_letters").list_dead_letters
@@ -131,18 +121,14 @@ def dead_letter_history(connection: Connection, dead_letter_id: int) -> History:
     Raises:
         NotFoundError: there never was one with this id.
     """
-    statement = queries("dead_letters").find_dead_letter
-    for found in rows_as(_Found, connection, statement, dead_letter_id=dead_letter_id):
-        # Any role with INSERT may send to the queue.
-        message = found.message if isinstance(found.message, dict) else {"original_message": found.message}
-        return History(
-            dead_letter_id=dead_letter_id,
-            dead_lettered_at=found.dead_lettered_at,
-            message=message,
-            attempts=_attempts_of(connection, message),
-            actions=actions_of(connection, [dead_letter_id]),
-        )
-    raise NotFoundError(f"there is no dead letter {dead_letter_id}")
+    found = rows_as(dict, connection, queries("dead_letters").find_dead_letter, dead_letter_id=dead_letter_id)
+    if not found:
+        raise NotFoundError(f"there is no dead letter {dead_letter_id}")
+    message = found[0]["message"]
+    if not isinstance(message, dict):  # any role with INSERT may send to the queue
+        message = {"original_message": message}
+    actions = actions_of(connection, [dead_letter_id])
+    return History(dead_letter_id, found[0]["dead_lettered_at"], message, _attempts_of(connection, message), actions)
 
 
 def _attempts_of(connection: Connection, message: dict[str, Any]) -> list[Attempt]:
@@ -163,87 +149,49 @@ def actions_of(connection: Connection, ids: Sequence[int]) -> list[Action]:
     return rows_as(Action, connection, queries("dead_letters").actions_of, ids=list(ids))
 
 
-def redrive(
-    connection: Connection,
-    *,
-    ids: Sequence[int] | None = None,
-    error_class: str | None = None,
-    max_rows: int | None = None,
-    reason: str | None = None,
-) -> Outcome:
-    """Sends dead letters again, all or none: `ids`, or all of a class, or all; each is sent once.
-
-    The new message goes to the original queue; its header `nexus_redrive_of` points back.
-
-    Args:
-        connection: any.
-        ids: dead letters that must exist; None selects by class.
-        error_class: only those of this class.
-        max_rows: only the oldest.
-        reason: for the record, up to 2,000 characters.
-
-    Raises:
-        NotFoundError: one of the ids never existed.
-        ConflictError: one of the ids was discarded, or names no queue that workers serve.
-    """
-    return _act(connection, "redrive", ids, error_class, max_rows, reason)
-
-
-def discard(
-    connection: Connection,
-    *,
-    ids: Sequence[int] | None = None,
-    error_class: str | None = None,
-    max_rows: int | None = None,
-    reason: str | None = None,
-) -> Outcome:
-    """Discards dead letters, all or none: they move to the archive of their queue. Arguments as for `redrive`.
-
-    Raises:
-        NotFoundError: one of the ids never existed.
-        ConflictError: one of the ids was redriven.
-    """
-    return _act(connection, "discard", ids, error_class, max_rows, reason)
-
-
-def _act(
-    connection: Connection,
+def act(
     action: Literal["redrive", "discard"],
-    ids: Sequence[int] | None,
-    error_class: str | None,
-    max_rows: int | None,
-    reason: str | None,
+    connection: Connection,
+    *,
+    ids: Sequence[int] | None = None,
+    error_class: str | None = None,
+    max_rows: int | None = None,
+    reason: str | None = None,
 ) -> Outcome:
-    statement = getattr(queries("dead_letters"), action)
+    """Redrive or discard dead letters, all or none: `ids`, or all of a class, or all; of these the oldest `max_rows`.
+
+    A redrive sends each once, to its original queue; the header `nexus_redrive_of` of the new message points back. A
+    discard moves them to the archive of their queue. `reason` is for the record, up to 2,000 characters.
+
+    Raises:
+        NotFoundError: one of the ids never existed.
+        ConflictError: one of the ids had the other action, or cannot be redriven: it names no queue that workers serve.
+    """
+    selection = {"ids": ids and list(ids), "error_class": error_class, "max_rows": max_rows, "reason": reason}
     with connection.transaction():
-        done = rows_as(
-            Acted,
-            connection,
-            statement,
-            ids=None if ids is None else list(ids),
-            error_class=error_class,
-            max_rows=max_rows,
-            reason=reason,
-        )
+        done = rows_as(Acted, connection, getattr(queries("dead_letters"), action), **selection)
         if ids is None or error_class is not None or max_rows is not None:
             return Outcome(done, [])
         acted = {each.dead_letter_id for each in done}
         return Outcome(done, _already(connection, action, [each for each in dict.fromkeys(ids) if each not in acted]))
 
 
+redrive = partial(act, "redrive")
+discard = partial(act, "discard")
+
+
 def _already(connection: Connection, action: str, ids: Sequence[int]) -> list[Action]:
     """What the same action did before with these ids, on which it did nothing now; refuses all others."""
     before = {each.dead_letter_id: each for each in actions_of(connection, ids)}
-    statement = queries("dead_letters").waiting_among
-    waiting = {each.dead_letter_id for each in rows_as(_Waiting, connection, statement, ids=list(ids))}
+    waiting = set(queries("dead_letters").waiting_among(connection, ids=list(ids)))
     faults = [f"there is no dead letter {each}" for each in ids if each not in before and each not in waiting]
     error = NotFoundError if faults else ConflictError
     for each in ids:
         if each in waiting:
             faults.append(f"dead letter {each} cannot be redriven: it names no queue that takes requests")
         elif each in before and before[each].action != action:
-            faults.append(f"dead letter {each} cannot be {_DONE[action]}: already {before[each]}")
+            faults.append(f"dead letter {each} cannot be {PAST[action]}: already {before[each]}")
     if faults:
         more = f"; and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
-        raise error(f"{'; '.join(faults[:_MAX_FAULTS])}{more}; nothing was {_DONE[action]}")
+        raise error(f"{'; '.join(faults[:_MAX_FAULTS])}{more}; nothing was {PAST[action]}")
     return list(before.values())

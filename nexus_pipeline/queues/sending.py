@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from psycopg.rows import dict_row
-
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.errors import ConflictError, NotFoundError, UserError
@@ -51,12 +49,7 @@ class RejectedRequests(UserError):
 
 
 def enqueue(
-    connection: Connection,
-    queue: str,
-    requests: Sequence[str],
-    delay_seconds: int = 0,
-    *,
-    validate: bool = False,
+    connection: Connection, queue: str, requests: Sequence[str], delay_seconds: int = 0, *, validate: bool = False
 ) -> Sent:
     """Send requests (JSON texts), all or nothing; those whose `event_id` was sent before count as duplicates.
 
@@ -67,19 +60,9 @@ def enqueue(
         UserError: the queue's name is not valid.
         psycopg.DataError: a text is not JSON that PostgreSQL can hold.
     """
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            queries("sending").enqueue.sql,
-            {
-                "queue": checked_queue(queue),
-                "requests": list(requests),
-                "delay_seconds": delay_seconds,
-                "validate": validate,
-            },
-        ).fetchone()
-    assert row is not None  # noqa: S101 - the function returns one row
-    faults = row.pop("faults")
-    if faults is not None:
+    arguments = {"requests": list(requests), "delay_seconds": delay_seconds, "validate": validate}
+    (row,) = rows_as(dict, connection, queries("sending").enqueue, queue=checked_queue(queue), **arguments)
+    if faults := row.pop("faults"):
         raise RejectedRequests([Fault(**fault) for fault in faults])
     return Sent(**row)
 
@@ -96,9 +79,8 @@ def require_queue(connection: Connection, queue: str, *, served: bool = True) ->
         NotFoundError: there is no such queue.
         ConflictError: no worker serves the queue.
     """
-    with connection.cursor(row_factory=dict_row) as cursor:
-        state = cursor.execute(queries("sending").queue_state.sql, {"queue": checked_queue(queue)}).fetchone()
-    if state is None or not state["found"]:
+    (state,) = rows_as(dict, connection, queries("sending").queue_state, queue=checked_queue(queue))
+    if not state["found"]:
         raise NotFoundError(f"there is no queue {queue}")
     if served and not state["served"]:
         raise ConflictError(f"the queue {queue} takes no signal requests")

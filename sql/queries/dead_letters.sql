@@ -40,9 +40,9 @@ SELECT a.dead_letter_id, a.action, a.new_msg_id, a.actor, a.reason, a.acted_at
  WHERE a.dead_letter_id = ANY (:ids)
  ORDER BY a.id;
 
--- name: waiting_among(ids)
+-- name: waiting_among(ids)$
 -- Those of the dead letters that wait for an action.
-SELECT d.dead_letter_id FROM nexus.dead_letters d WHERE d.dead_letter_id = ANY (:ids);
+SELECT coalesce(array_agg(d.dead_letter_id), '{}') FROM nexus.dead_letters d WHERE d.dead_letter_id = ANY (:ids);
 
 -- name: redrive(ids, error_class, max_rows, reason)
 -- Sends dead letters again.
