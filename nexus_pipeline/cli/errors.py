@@ -52,13 +52,14 @@ def list_errors(
         console().print(table(("class", "dead letters", "oldest", "newest"), rows, numbers=("dead letters",)))
     else:
         columns = ("id", "since", "class", "code", "attempts", "queue", "message", "reason")
-        made = table(columns, [
+        cells = [
             (
                 each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
                 each.original_queue, each.original_msg_id, each.error_message,
             )
             for each in found
-        ], numbers=("id", "attempts", "message"))  # fmt: skip
+        ]  # fmt: skip
+        made = table(columns, cells, numbers=("id", "attempts", "message"))
         made.columns[-1].overflow = "fold"
         say_list(made, "dead letter", limit)
 

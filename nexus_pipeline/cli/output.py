@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.table import Table
 
     from nexus_pipeline.database.connection import Connection
@@ -27,6 +29,7 @@ _MAX_DEPTH = 500
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # Width of tables that do not go to a terminal: wide enough that nothing is cut.
 _PIPE_COLUMNS = 240
+_PROGRESS_AFTER_SECONDS = 0.7
 
 
 @contextmanager
@@ -151,6 +154,28 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: 
     for row in rows:
         made.add_row(*(safe(cell, 200) for cell in row))
     return made
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, on a terminal and once it takes a while; yields the function that advances it."""
+    with ExitStack() as stack:
+        began, done = monotonic(), 0
+        bar: Progress | None = None
+
+        def advance(number: int) -> None:
+            nonlocal bar, done
+            done += number
+            if bar is None and sys.stderr.isatty() and monotonic() - began > _PROGRESS_AFTER_SECONDS:
+                from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+                columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+                bar = stack.enter_context(Progress(*columns, console=console(stderr=True), transient=True))
+                bar.add_task(what, total=total)
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+
+        yield advance
 
 
 def counted(number: int, what: str) -> str:

@@ -7,42 +7,25 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, repeat
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from time import monotonic
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from nexus_pipeline.cli.output import console, counted, database, note, safe, say, say_json
+from nexus_pipeline.cli.output import counted, database, note, progress, safe, say, say_json
 from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import InterruptError, UserError
 
 if TYPE_CHECKING:
     from nexus_pipeline.database.connection import Connection
+    from nexus_pipeline.queues.sending import Sent
 
 _YEAR_SECONDS = 31_536_000
 _MAX_REPEATS = 100_000_000
-_PROGRESS_AFTER_SECONDS = 0.7
 _SPOOL_IN_MEMORY_BYTES = 8 << 20
-
-
-@dataclass
-class _Total:
-    """The outcome of all batches so far."""
-
-    queue: str
-    sent: int = 0
-    duplicates: int = 0
-    first_msg_id: int | None = None
-    last_msg_id: int | None = None
-
-    @property
-    def handled(self) -> int:
-        return self.sent + self.duplicates
 
 
 @app.command(
@@ -83,6 +66,9 @@ def send(
 
     Every request is checked first: when one is refused, nothing is sent and the exit code is 2.
     """
+    import psycopg
+
+    from nexus_pipeline.database.connection import first_line
     from nexus_pipeline.ingress import manual
     from nexus_pipeline.queues.names import checked_queue
 
@@ -92,34 +78,29 @@ def send(
         "event_id": event_id, "strategy": strategy, "occurred_at": occurred_at,
     }  # fmt: skip
     by_options = trend is not None or any(value is not None for value in fields.values())
-    path = _one_way(stdin, file, json_request, by_options)
-    if path is None:
-        request = manual.request_of_words(fields, trend) if json_request is None else json_request
-        total = _send_one(request, count, queue, delay, force)
-    elif count > 1:
+    path = _one_source(stdin, file, json_request, by_options)
+    if path is not None and count > 1:
         raise UserError("--count repeats one request, not a file")
-    else:
-        total = _send_file(path, queue, delay, force)
+    try:
+        if path is None:
+            request = manual.request_of_words(fields, trend) if json_request is None else json_request
+            sent = _send_one(request, count, queue, delay, force)
+        else:
+            sent = _send_file(path, queue, delay, force)
+    except psycopg.DataError as error:  # what the sender gave, not a statement of ours
+        raise UserError(f"PostgreSQL refused: {first_line(error)}; nothing was sent") from None
     if as_json:
-        say_json(total)
+        say_json({"queue": queue, **vars(sent)})
     else:
-        say(_sentence(total))
+        say(_sentence(sent, queue))
 
 
-def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_options: bool) -> str | None:
+def _one_source(stdin: str | None, file: str | None, json_request: str | None, by_options: bool) -> str | None:
     """The file to read, `-` for standard input, or None for one request; refuses more than one source."""
     if stdin is not None and stdin != "-":
         raise UserError(f"{safe(stdin, 100)}: the only argument is - for standard input; send a file with --file")
-    given = [
-        name
-        for name, used in (
-            ("-", stdin is not None),
-            ("--file", file is not None),
-            ("--json-request", json_request is not None),
-            ("--rsi and the like", by_options),
-        )
-        if used
-    ]
+    sources = {"-": stdin, "--file": file, "--json-request": json_request, "--rsi and the like": by_options or None}
+    given = [name for name, value in sources.items() if value is not None]
     if not given:
         raise UserError("nothing to send: use --rsi, --json-request, --file, or - for standard input")
     if len(given) > 1:
@@ -127,7 +108,7 @@ def _one_way(stdin: str | None, file: str | None, json_request: str | None, by_o
     return stdin or file
 
 
-def _send_one(request: str | dict[str, object], count: int, queue: str, delay: int, force: bool) -> _Total:
+def _send_one(request: str | dict[str, object], count: int, queue: str, delay: int, force: bool) -> Sent:
     from nexus_pipeline.ingress.manual import batches
     from nexus_pipeline.ingress.sender import check
     from nexus_pipeline.queues.sending import RejectedRequests, require_queue
@@ -152,7 +133,7 @@ def _names_event(request: str | dict[str, object]) -> bool:
     return isinstance(request, dict) and request.get("event_id") is not None
 
 
-def _send_file(path: str, queue: str, delay: int, force: bool) -> _Total:
+def _send_file(path: str, queue: str, delay: int, force: bool) -> Sent:
     """Check all requests of a file, and only then send the first."""
     from nexus_pipeline.ingress.manual import RefusedLines, batches, spool
     from nexus_pipeline.queues.sending import require_queue
@@ -160,7 +141,7 @@ def _send_file(path: str, queue: str, delay: int, force: bool) -> _Total:
     with _opened(path) as stream, database() as connection, SpooledTemporaryFile(_SPOOL_IN_MEMORY_BYTES) as spooled:
         require_queue(connection, queue, served=not force)
         try:
-            with _progress("checking", None) as advance:
+            with progress("checking") as advance:
                 count = spool(connection, stream, spooled, validate=not force, advance=advance)
         except RefusedLines as error:
             for fault in error.faults:
@@ -170,62 +151,57 @@ def _send_file(path: str, queue: str, delay: int, force: bool) -> _Total:
         return _send(connection, batches(line.decode() for line in spooled), count, queue, delay)
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
+    """The file, or standard input, which stays open."""
     if path == "-":
         if sys.stdin is None:
             raise UserError("standard input is closed")
-        yield sys.stdin.buffer
-        return
+        return nullcontext(sys.stdin.buffer)
     try:
-        stream = Path(path).open("rb")  # noqa: SIM115 - closed below; errors of reading are not the user's
+        return Path(path).open("rb")
     except OSError as error:
         raise UserError(f"{safe(path, 200)}: {error.strerror}") from None
-    with stream:
-        yield stream
 
 
-def _send(connection: Connection, batches: Iterable[list[str]], requests: int, queue: str, delay: int) -> _Total:
+def _send(connection: Connection, batches: Iterable[list[str]], requests: int, queue: str, delay: int) -> Sent:
     """Send batches of checked requests. On Ctrl-C the current batch is completed, so that the count is exact."""
     import psycopg
 
-    from nexus_pipeline.database.connection import as_nexus_error
-    from nexus_pipeline.queues.sending import enqueue
+    from nexus_pipeline.database.connection import as_nexus_error, first_line
+    from nexus_pipeline.queues.sending import Sent, enqueue
 
-    total = _Total(queue)
-    with _stop_on_ctrl_c() as stop_requested, _progress("sending", requests) as advance:
+    total = Sent(0, 0, None, None)
+    with _stop_on_ctrl_c() as stop_requested, progress("sending", requests) as advance:
         for batch in batches:
             if stop_requested():
                 raise InterruptError(f"interrupted: {_handled(total, requests)}")
             try:
-                result = enqueue(connection, queue, batch, delay)
+                total += enqueue(connection, queue, batch, delay)
+            except psycopg.DataError as error:  # none of the batch was sent
+                raise UserError(f"PostgreSQL refused: {first_line(error)}: {_handled(total, requests)}") from None
             except (psycopg.Error, KeyboardInterrupt) as error:
                 known = InterruptError("interrupted") if isinstance(error, KeyboardInterrupt) else as_nexus_error(error)
                 if known is None:
                     raise
                 unknown = f"and of the {len(batch):,} after them none or all"
                 raise type(known)(f"{known}: {_handled(total, requests)}, {unknown}") from None
-            total.sent += result.sent
-            total.duplicates += result.duplicates
-            total.first_msg_id = result.first_msg_id if total.first_msg_id is None else total.first_msg_id
-            total.last_msg_id = result.last_msg_id or total.last_msg_id
             advance(len(batch))
     return total
 
 
-def _handled(total: _Total, requests: int) -> str:
+def _handled(total: Sent, requests: int) -> str:
     known = f" ({total.duplicates:,} of them were sent before)" if total.duplicates else ""
-    return f"{total.handled:,} of {requests:,} requests were sent{known}"
+    return f"{total.sent + total.duplicates:,} of {requests:,} requests were sent{known}"
 
 
-def _sentence(total: _Total) -> str:
+def _sentence(total: Sent, queue: str) -> str:
     known = f"; {counted(total.duplicates, 'duplicate')} left out" if total.duplicates else ""
     messages = ""
     if total.sent == 1:
         messages = f" as message {total.first_msg_id}"
     elif total.sent > 1:
         messages = f" as messages {total.first_msg_id} to {total.last_msg_id}"
-    return f"sent {counted(total.sent, 'request')} to {total.queue}{messages}{known}"
+    return f"sent {counted(total.sent, 'request')} to {queue}{messages}{known}"
 
 
 @contextmanager
@@ -233,43 +209,12 @@ def _stop_on_ctrl_c() -> Iterator[Callable[[], bool]]:
     """Make the first Ctrl-C a request to stop, to be read between batches; the second interrupts at once."""
     asked = threading.Event()
 
-    def handler(_number: int, _frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
+    def ask(_number: int, _frame: object) -> None:
         asked.set()
+        signal.signal(signal.SIGINT, before)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(signal.SIGINT, ask)
     try:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, on a terminal and once it takes a while; yields the function that advances it."""
-    began = monotonic()
-    bar: Any = None
-    done = 0
-
-    def advance(number: int) -> None:
-        nonlocal bar, done
-        done += number
-        if bar is None and sys.stderr.isatty() and monotonic() - began > _PROGRESS_AFTER_SECONDS:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            bar = Progress(*columns, console=console(stderr=True), transient=True)
-            bar.add_task(what, total=total)
-            bar.start()
-        if bar is not None:
-            bar.update(bar.task_ids[0], completed=done)
-
-    try:
-        yield advance
-    finally:
-        if bar is not None:
-            bar.stop()

@@ -21,6 +21,11 @@ class Sent:
     first_msg_id: int | None
     last_msg_id: int | None
 
+    def __add__(self, later: Sent) -> Sent:
+        first = later.first_msg_id if self.first_msg_id is None else self.first_msg_id
+        last = self.last_msg_id if later.last_msg_id is None else later.last_msg_id
+        return Sent(self.sent + later.sent, self.duplicates + later.duplicates, first, last)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -11,9 +11,11 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
@@ -164,12 +166,33 @@ def test_what_the_check_refuses_can_be_forced_and_becomes_a_dead_letter(
     assert balanced(connection).dead_lettered == len(BAD)
 
 
+UNTRANSLATABLE = "PostgreSQL refused: unsupported Unicode escape sequence"
+
+
 def test_what_postgresql_cannot_store_is_refused_even_when_forced(nexus: Nexus, connection: Connection) -> None:
     for text in ('{"rsi": NaN}', '{"rsi": Infinity}', '{"rsi": 5, "note": "a\\u0000b"}', '{"rsi": 5, "a": "\\ud800"}'):
         ended = nexus("send", "--json-request", text, "--force")
         assert ended.code == 2
         assert "nothing was sent" in ended.line
     assert queued(connection) == []
+
+
+def test_data_that_postgresql_refuses_is_a_mistake_of_the_sender(
+    nexus: Nexus, server_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, (file, request) = f"nexus_latin_{uuid4().hex[:12]}", (tmp_path / "one.jsonl", '{"rsi": 5, "a": "\\u0100"}')
+    file.write_text(request)
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            monkeypatch.setenv("NEXUS_DATABASE_URL", make_conninfo(server_url, dbname=name))
+            for source in ("--json-request", request), ("--file", str(file)):
+                ended = nexus("send", *source)
+                assert (ended.code, ended.line) == (2, f"nexus: {UNTRANSLATABLE}; nothing was sent")
+                ended = nexus("send", *source, "--force")
+                assert (ended.code, ended.line) == (2, f"nexus: {UNTRANSLATABLE}: 0 of 1 requests were sent")
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_queue_that_is_not_there_or_takes_no_requests_is_a_mistake(nexus: Nexus, connection: Connection) -> None:
