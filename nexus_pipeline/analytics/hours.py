@@ -46,27 +46,29 @@ def hour_of(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def parse_hour(text: str, name: str) -> datetime:
-    """A full hour in UTC out of ISO 8601 text with an offset, as in 2026-03-29T00:00:00+00:00.
+def parse_time(text: str, name: str) -> datetime:
+    """The time, in UTC, of ISO 8601 text with an offset; `name` is what the user calls it, for the error.
 
     The offset is asked for because a wall-clock hour is two hours, or none, where daylight-saving time changes.
 
-    Args:
-        text: what the user wrote.
-        name: what the user calls it, for the error.
-
     Raises:
-        WindowError: it is no time, has no offset, or is not a full hour in UTC.
+        WindowError: it is no time, has no offset, or lies before the year 1 in UTC.
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise WindowError(f"{name}: {text!r} is not an ISO 8601 time such as 2026-01-31T09:00:00Z") from None
-    if moment.tzinfo is None:
-        raise WindowError(f"{name}: {text!r} has no offset: write 2026-01-31T09:00:00Z, or +02:00 instead of Z")
+    raise WindowError(f"{name}: {text!r} has no offset: write 2026-01-31T09:00:00Z, or +02:00 instead of Z")
+
+
+def parse_hour(text: str, name: str) -> datetime:
+    """A full hour in UTC; text, name and errors as for `parse_time`."""
+    moment = parse_time(text, name)
     if moment != hour_of(moment):
         raise WindowError(f"{name}: {text!r} is not a full hour in UTC")
-    return moment.astimezone(UTC)
+    return moment
 
 
 def first_hour(start: datetime, now: datetime) -> datetime:

@@ -96,7 +96,3 @@ def _known(error: Exception) -> NexusError | None:
 def _silence_stdout() -> None:
     """Let the interpreter flush the rest of standard output to nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-if __name__ == "__main__":
-    main()

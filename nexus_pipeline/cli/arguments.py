@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import typer
 
+from nexus_pipeline.analytics.hours import parse_time
 from nexus_pipeline.cli.output import safe
 from nexus_pipeline.errors import UserError
 
@@ -27,15 +28,12 @@ def parse_since(text: str, now: datetime) -> datetime:
     try:
         if match is not None:
             return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        found = datetime.fromisoformat(text.strip())
-        if found.tzinfo is not None:
-            return found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise UserError(
-        f"--since: {safe(text, 60)!r} is neither a duration (90s, 30m, 1h, 2d, 1w) nor a time with an offset"
-        " (2026-01-31T09:00:00Z)"
-    )
+        return parse_time(text.strip(), "--since")
+    except (UserError, OverflowError):
+        raise UserError(
+            f"--since: {safe(text, 60)!r} is neither a duration (90s, 30m, 1h, 2d, 1w) nor a time with an offset"
+            " (2026-01-31T09:00:00Z)"
+        ) from None
 
 
 def one_of(value: str | None, choices: tuple[str, ...], name: str) -> str | None:

@@ -11,10 +11,7 @@ from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import FailedError
 
 
-@app.command(
-    short_help="Check the installation and the database.",
-    epilog="Example: nexus doctor --json",
-)
+@app.command(short_help="Check the installation and the database.", epilog="Example: nexus doctor --json")
 def doctor(
     port: Annotated[int, typer.Option(help="TCP port that the Dagster UI will use.", min=1, max=65535)] = 3000,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each check.")] = False,

@@ -66,8 +66,7 @@ def list_errors(
 
 @errors_app.command("show", short_help="Show one dead letter in full.", epilog="Example: nexus errors show 12")
 def show_error(
-    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)],
-    as_json: _Json = False,
+    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)], as_json: _Json = False
 ) -> None:
     """Show one dead letter in full: the message, every attempt at it, and every action."""
     from nexus_pipeline.queues.dead_letters import dead_letter_history
@@ -95,9 +94,7 @@ def redrive(
 
 
 @errors_app.command(
-    "discard",
-    short_help="Discard dead letters.",
-    epilog="Example: nexus errors discard --class invalid_input --yes",
+    "discard", short_help="Discard dead letters.", epilog="Example: nexus errors discard --class invalid_input --yes"
 )
 def discard(
     ids: _Ids = None,

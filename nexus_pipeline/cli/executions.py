@@ -42,8 +42,7 @@ def executions(
 ) -> None:
     """List decisions, newest first, or show one in full."""
     if context.invoked_subcommand is not None:
-        given = [value for value in (status, symbol, signal, msg_id, since) if value is not None]
-        if given or as_json or limit != 20:
+        if any(value is not None for value in (status, symbol, signal, msg_id, since)) or as_json or limit != 20:
             raise UserError("`show` takes no options of the list: nexus executions show ID [--json]")
         return
     from nexus_pipeline.executions import SIGNALS, STATUSES, list_executions

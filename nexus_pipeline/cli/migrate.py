@@ -16,8 +16,7 @@ from nexus_pipeline.errors import NotFoundError, UserError
 )
 def migrate(
     to: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Roll back every migration after NAME; `nothing` rolls back all."),
+        str | None, typer.Option(metavar="NAME", help="Roll back every migration after NAME; `nothing` rolls back all.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Confirm that the data of those migrations is deleted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

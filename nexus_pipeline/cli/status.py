@@ -44,7 +44,12 @@ def status(
     with database() as connection:
         found = _read(connection, queue, recount=recount)
         if watch is not None:
-            _watch(connection, queue, watch, found)
+            from rich.live import Live
+
+            with Live(_screen(found), console=console(), auto_refresh=False) as live:
+                while True:
+                    time.sleep(watch)
+                    live.update(_screen(_read(connection, queue)), refresh=True)
     if as_json:
         say_json(_as_json(found))
     else:
@@ -94,12 +99,8 @@ def _screen(status: QueueStatus) -> RenderableType:
         *_stale_lines(status.stale),
     ]
     proof = ("yes", "green") if ledger.adds_up else (f"NO, {_difference(ledger)}", "bold red")
-    return Group(
-        Text(status.queue, style="bold"),
-        counts,
-        *(Text(line) for line in lines),
-        Text("the counts add up: ").append(*proof),
-    )
+    body = (Text(line) for line in lines)
+    return Group(Text(status.queue, style="bold"), counts, *body, Text("the counts add up: ").append(*proof))
 
 
 def _recent_lines(recent: Recent) -> list[str]:
@@ -133,13 +134,3 @@ def _difference(ledger: Ledger) -> str:
     if ledger.sent != ledger.accounted_for:
         off.append(f"{ledger.sent:,} sent but {ledger.accounted_for:,} accounted for")
     return ", ".join(off)
-
-
-def _watch(connection: Connection, queue: str, seconds: float, found: QueueStatus) -> None:
-    """Shows the status again and again, until Ctrl-C."""
-    from rich.live import Live
-
-    with Live(_screen(found), console=console(), auto_refresh=False) as live:
-        while True:
-            time.sleep(seconds)
-            live.update(_screen(_read(connection, queue)), refresh=True)

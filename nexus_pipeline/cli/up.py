@@ -32,9 +32,7 @@ def up(
 
 
 @app.command(short_help="Stop everything, including the embedded database.", epilog="Example: nexus down")
-def down(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def down(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Stop the processes of `nexus up` and the embedded database server.
 
     Data is kept. The command does not stop a server that NEXUS_DATABASE_URL names.

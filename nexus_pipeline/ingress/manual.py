@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import IO, Final, TypeVar
 
@@ -35,10 +36,9 @@ class RefusedLines(UserError):
 
 
 def request_of_words(fields: Mapping[str, str | None], trend: str | None = None) -> dict[str, object]:
-    """A request whose fields came as words; None is a field that was not given.
+    """A request out of words; None is a field that was not given.
 
-    `rsi`, `price` and `volume` become numbers where they read as such, with every digit; where they do not, they stay
-    texts, for the rules to refuse.
+    `rsi`, `price` and `volume` become numbers with every digit, or stay texts for the rules to refuse.
     """
     request: dict[str, object] = {
         name: _number(word) if name in _NUMBERS else word for name, word in fields.items() if word is not None
@@ -71,7 +71,7 @@ def spool(
             into.writelines(text.encode() + b"\n" for text in texts)
             count += len(texts)
         except RejectedRequests as error:
-            faults += [Fault(numbers[fault.position - 1], fault.field, fault.reason) for fault in error.faults]
+            faults += [replace(fault, position=numbers[fault.position - 1]) for fault in error.faults]
             if len(faults) >= MAX_REFUSALS:
                 raise RefusedLines(faults[:MAX_REFUSALS], read_to_the_end=False) from None
         advance(len(batch))

@@ -6,7 +6,8 @@ that sends. A batch is sent whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.queues.names import MAIN_QUEUE
@@ -30,10 +31,11 @@ def send(
     Raises:
         RejectedRequests: at least one request is refused; names all of them.
     """
-    texts, faults = _texts(requests)
-    if faults:
-        raise RejectedRequests(_with_broken_rules(connection, texts, faults) if validate else faults)
-    return enqueue(connection, queue, list(texts.values()), delay_seconds, validate=validate)
+    try:
+        texts = [json_text(request) for request in requests]
+    except InvalidRequest:
+        texts = check(connection, requests, validate=validate)  # raises: names all that are refused
+    return enqueue(connection, queue, texts, delay_seconds, validate=validate)
 
 
 def check(connection: Connection, requests: Sequence[Request], *, validate: bool = True) -> list[str]:
@@ -42,16 +44,6 @@ def check(connection: Connection, requests: Sequence[Request], *, validate: bool
     Raises:
         RejectedRequests: at least one request is refused; names all of them.
     """
-    texts, faults = _texts(requests)
-    if validate:
-        faults = _with_broken_rules(connection, texts, faults)
-    if faults:
-        raise RejectedRequests(faults)
-    return list(texts.values())
-
-
-def _texts(requests: Iterable[Request]) -> tuple[dict[int, str], list[Fault]]:
-    """The texts that PostgreSQL can hold, by position, and the faults of all other requests."""
     texts: dict[int, str] = {}
     faults: list[Fault] = []
     for position, request in enumerate(requests, 1):
@@ -59,13 +51,10 @@ def _texts(requests: Iterable[Request]) -> tuple[dict[int, str], list[Fault]]:
             texts[position] = json_text(request)
         except InvalidRequest as error:
             faults.append(Fault(position, error.field, error.reason))
-    return texts, faults
-
-
-def _with_broken_rules(connection: Connection, texts: dict[int, str], faults: list[Fault]) -> list[Fault]:
-    positions = list(texts)
-    broken = request_faults(connection, list(texts.values()))
-    return sorted(
-        [*faults, *(Fault(positions[fault.position - 1], fault.field, fault.reason) for fault in broken)],
-        key=lambda fault: fault.position,
-    )
+    if validate:
+        positions = list(texts)
+        broken = request_faults(connection, list(texts.values()))
+        faults += (replace(fault, position=positions[fault.position - 1]) for fault in broken)
+    if faults:
+        raise RejectedRequests(sorted(faults, key=lambda fault: fault.position))
+    return list(texts.values())

@@ -167,7 +167,8 @@ def act(
         NotFoundError: one of the ids never existed.
         ConflictError: one of the ids had the other action, or cannot be redriven: it names no queue that workers serve.
     """
-    selection = {"ids": ids and list(ids), "error_class": error_class, "max_rows": max_rows, "reason": reason}
+    wanted = None if ids is None else list(ids)
+    selection = {"ids": wanted, "error_class": error_class, "max_rows": max_rows, "reason": reason}
     with connection.transaction():
         done = rows_as(Acted, connection, getattr(queries("dead_letters"), action), **selection)
         if ids is None or error_class is not None or max_rows is not None:

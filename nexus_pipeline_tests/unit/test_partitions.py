@@ -43,6 +43,7 @@ NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
         ("yesterday", "not an ISO 8601 time"),
         ("2026-02-30T00:00:00Z", "not an ISO 8601 time"),
         ("2027-02-29T00:00:00Z", "not an ISO 8601 time"),
+        ("0001-01-01T00:00:00+05:00", "not an ISO 8601 time"),
         ("2026-01-31T09:00:00", "has no offset"),
         ("2026-01-31", "has no offset"),
         ("2026-01-31T09:30:00Z", "not a full hour in UTC"),
