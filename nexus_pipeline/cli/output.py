@@ -52,19 +52,22 @@ def database() -> Iterator[Connection]:
 
 def loads(text: str | bytes) -> Any:
     """A JSON value of the database with every digit; text where Python could not parse it or print it again."""
-    from simplejson import RawJSON
-
-    raw = RawJSON(text if isinstance(text, str) else bytes(text).decode())
     try:
         value = json.loads(text, parse_float=Decimal)
     except (RecursionError, ValueError):  # nested a thousand deep, or a number of thousands of digits
-        return raw
+        return _raw(text)
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [inner for part in level for inner in _parts(part)]
         if not level:
             return value
-    return raw
+    return _raw(text)
+
+
+def _raw(text: str | bytes) -> Any:
+    from simplejson import RawJSON
+
+    return RawJSON(text if isinstance(text, str) else bytes(text).decode())
 
 
 def _parts(value: object) -> Iterable[Any]:
