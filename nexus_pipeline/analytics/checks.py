@@ -1,51 +1,39 @@
 """The asset checks. In a run they look at its hours; run alone, at everything, or at the last day."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
+from nexus_pipeline.analytics.hours import DAY, HOUR, Window, first_hour, hour_of
 from nexus_pipeline.analytics.partitions import window_of_tags
 from nexus_pipeline.analytics.previews import markdown_table
-from nexus_pipeline.analytics.quality import (
-    MAX_ERROR_RATE,
-    MAX_P95_MS,
-    MAX_QUEUE_AGE_S,
-    MAX_STALE_S,
-    count_duplicates,
-    dead_letter_growth,
-    event_lag,
-    outcomes,
-    reconcile,
-)
 from nexus_pipeline.analytics.stale import stale_partitions
 from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.analytics.tables import HOURLY_METRICS, SIGNALS, TABLES, HourlyTable
 from nexus_pipeline.dagster_instance.resources import NexusDatabase, failures
 from nexus_pipeline.database.connection import Connection
+from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.queues.ledger import depth
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import load_settings
 
-
-@dataclass(frozen=True)
-class _Found:
-    """What a check of hours found."""
-
-    passed: bool
-    description: str
-    metadata: dict[str, Any]
+MAX_ERROR_RATE = 0.01
+MAX_P95_MS = 50.0
+MAX_QUEUE_AGE_S = 300.0
+MAX_STALE_S = 600.0
+"""How long a closed hour may be stale."""
+# The windows of checks that are run alone, without a partition: everything, or the last day.
+_ALL_HOURS = Window(datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))
+_Found = tuple[bool, str, dict[str, Any]]
+"""Whether a check passed, its description, and its metadata."""
 
 
 @dataclass(frozen=True)
 class _HourCheck:
-    """A check of the hours that a run rebuilt: what it promises, how it is evaluated, and how severe a failure is.
-
-    A failed ERROR fails the run.
-    """
+    """A check of the hours that a run rebuilt. A failed ERROR fails the run."""
 
     name: str
     description: str
@@ -53,44 +41,46 @@ class _HourCheck:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
-def _window(context: dg.AssetCheckExecutionContext) -> Window | None:
-    with failures():
-        return window_of_tags(context.run.tags)
+def reconcile(connection: Connection, table: HourlyTable, window: Window | None) -> dict[str, Any]:
+    """Compares the table with the executions of a window (default: all), which are counted independently.
+
+    The row of the statement `reconcile`, which sql/queries/hourly_signal_aggregates.sql explains.
+    """
+    window = window or _ALL_HOURS
+    (found,) = rows_as(dict, connection, table.statements.reconcile, start=window.start, before=window.before)
+    return found
 
 
 def _reconcile(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
     found = reconcile(connection, table, window)
-    examples = markdown_table(("hour", "symbol", "expected", "actual"), found.examples) if found.examples else "–"
-    return _Found(
-        found.different == 0,
-        f"{found.different} of {found.groups} groups differ",
-        {**asdict(found), "examples": dg.MetadataValue.md(examples)},
-    )
+    rows = found["examples"]
+    examples = dg.MetadataValue.md(markdown_table(("hour", "symbol", "expected", "actual"), rows) if rows else "–")
+    text = f"{found['different']} of {found['groups']} groups differ"
+    return found["different"] == 0, text, {**found, "examples": examples}
 
 
 def _no_duplicates(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    found = count_duplicates(connection, table, window)
-    return _Found(found == 0, f"{found} duplicate keys", {"duplicate_keys": found})
+    window = window or _ALL_HOURS
+    found = int(table.statements.count_duplicates(connection, start=window.start, before=window.before))
+    return found == 0, f"{found} duplicate keys", {"duplicate_keys": found}
 
 
 def _error_rate(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    found = outcomes(connection, window)
-    return _Found(
-        found.final == 0 or found.error_rate < MAX_ERROR_RATE,
-        f"{found.failed} of {found.final} failed",
-        {"error_rate": found.error_rate, "failed": found.failed, "final": found.final},
-    )
+    window = window or _last_day()
+    (found,) = rows_as(dict, connection, queries("checks").error_rate, start=window.start, before=window.before)
+    return found["error_rate"] < MAX_ERROR_RATE, f"{found['failed']} of {found['final']} failed", found
 
 
 def _p95_processing(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    found = outcomes(connection, window)
-    if found.worst_p95_ms is None:
-        return _Found(True, "no executions", {})
-    return _Found(
-        found.worst_p95_ms < MAX_P95_MS,
-        f"{found.worst_p95_ms:.1f} ms in the hour {found.worst_hour:%Y-%m-%d %H:%M}",
-        {"worst_p95_ms": found.worst_p95_ms},
-    )
+    window = window or _last_day()
+    for hour, p95 in queries("checks").slowest_hour(connection, start=window.start, before=window.before):
+        return p95 < MAX_P95_MS, f"{p95:.1f} ms in the hour {hour:%Y-%m-%d %H:%M}", {"worst_p95_ms": p95}
+    return True, "no executions", {}
+
+
+def _last_day() -> Window:
+    open_hour = hour_of(datetime.now(UTC))
+    return Window(open_hour - DAY, open_hour + HOUR)
 
 
 # Checks of one table only, besides those of every table.
@@ -132,33 +122,30 @@ def _hour_checks(table: HourlyTable) -> dg.AssetChecksDefinition:
     For a run of a range, Dagster lists all partitions of the asset in each step that checks it (0.4 s for two years).
     """
     checks = _checks_of(table)
+    error = dg.AssetCheckSeverity.ERROR
 
     @dg.multi_asset_check(
         name=f"{table.name}_checks",
         specs=[
-            dg.AssetCheckSpec(
-                name,
-                asset=table.name,
-                description=check.description,
-                blocking=check.severity == dg.AssetCheckSeverity.ERROR,
-            )
-            for name, check in checks.items()
+            dg.AssetCheckSpec(name, asset=table.name, description=each.description, blocking=each.severity == error)
+            for name, each in checks.items()
         ],
         can_subset=True,
     )
     def evaluated(context: dg.AssetCheckExecutionContext, nexus: NexusDatabase) -> Iterator[dg.AssetCheckResult]:
-        window = _window(context)
+        with failures():
+            window = window_of_tags(context.run.tags)
         for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
             check = checks[key.name]
             with nexus.connect() as connection:
-                found = check.evaluate(connection, table, window)
+                passed, description, metadata = check.evaluate(connection, table, window)
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,
                 check_name=key.name,
-                passed=found.passed,
+                passed=passed,
                 severity=check.severity,
-                description=found.description,
-                metadata=found.metadata,
+                description=description,
+                metadata=metadata,
             )
 
     return evaluated
@@ -173,19 +160,22 @@ def event_time_freshness(nexus: NexusDatabase) -> dg.AssetCheckResult:
     """Warns of aggregates that lag behind their events."""
     now = datetime.now(UTC)
     closed = Window(min(first_hour(partitions_start(load_settings()), now), hour_of(now) - HOUR), hour_of(now))
+    bounds = {"start": closed.start, "before": closed.before}
     with nexus.connect() as connection:
-        found = event_lag(connection, closed)
+        (found,) = rows_as(dict, connection, queries("checks").event_lag, **bounds)
         stale = stale_partitions(connection, SIGNALS.name, closed.start, closed.before)
+    newest, aggregated = found["newest_event"], found["newest_aggregated"]
+    lag_hours = max(0, round((newest - (aggregated or newest - HOUR)) / HOUR)) if newest else 0
     # An hour that has just closed may be stale, but not for long.
     return dg.AssetCheckResult(
-        passed=found.stale_s < MAX_STALE_S and (found.lag_hours == 0 or bool(stale)),
+        passed=found["stale_s"] < MAX_STALE_S and (lag_hours == 0 or bool(stale)),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(stale)} closed hours stale, {found.lag_hours} hours behind the newest event",
+        description=f"{len(stale)} closed hours stale, {lag_hours} hours behind the newest event",
         metadata={
             "stale_hours": len(stale),
-            "stale_s": found.stale_s,
-            "lag_hours": found.lag_hours,
-            **({"newest_event_hour": dg.MetadataValue.timestamp(found.newest_event)} if found.newest_event else {}),
+            "stale_s": found["stale_s"],
+            "lag_hours": lag_hours,
+            **({"newest_event_hour": dg.MetadataValue.timestamp(newest)} if newest else {}),
         },
     )
 
@@ -214,12 +204,13 @@ def queue_age(nexus: NexusDatabase) -> dg.AssetCheckResult:
 def dead_letters_growing(nexus: NexusDatabase) -> dg.AssetCheckResult:
     """Warns of dead letters that are not handled."""
     with nexus.connect() as connection:
-        found = dead_letter_growth(connection)
+        (found,) = rows_as(dict, connection, queries("checks").dead_letter_growth)
+    waiting, arrived, handled = found["waiting"], found["arrived"], found["handled"]
     return dg.AssetCheckResult(
-        passed=not found.grows,
+        passed=arrived <= handled,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{found.waiting} waiting; in the last hour {found.arrived} arrived, {found.handled} were handled",
-        metadata={"waiting": found.waiting, "arrived": found.arrived, "handled": found.handled},
+        description=f"{waiting} waiting; in the last hour {arrived} arrived, {handled} were handled",
+        metadata=found,
     )
 
 

@@ -7,16 +7,15 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from nexus_pipeline.analytics.checks import analytics_checks
+from nexus_pipeline.analytics.checks import analytics_checks, reconcile
 from nexus_pipeline.analytics.hours import HOUR, hour_of
 from nexus_pipeline.analytics.partitions import hour_key, tags_of
-from nexus_pipeline.analytics.quality import event_lag, reconcile
 from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TABLES, HourlyTable
 from nexus_pipeline.analytics.windows import replace_window
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.queues.dead_letters import discard
-from nexus_pipeline_tests.support.analytics import ALL, execution, rebuild_all, window
+from nexus_pipeline_tests.support.analytics import execution, rebuild_all, window
 from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
 from nexus_pipeline_tests.support.queues import drain, put, send
 
@@ -99,7 +98,7 @@ def test_an_hour_whose_executions_changed_is_stale_and_not_wrong(
     passed, _, metadata = evaluate(instance, f"{SIGNALS.name}_reconcile")
     assert passed
     assert metadata["stale_hours"] == 1
-    assert reconcile(aggregated, SIGNALS, window("2026-01-01T00")).groups == 0
+    assert reconcile(aggregated, SIGNALS, window("2026-01-01T00"))["groups"] == 0
 
 
 def test_a_run_whose_table_differs_from_the_executions_fails(
@@ -180,9 +179,9 @@ def test_freshness_is_by_event_time(instance: dg.DagsterInstance, aggregated: Co
     assert (passed, metadata["stale_hours"], metadata["lag_hours"]) == (False, 0, 4)
 
 
-def test_without_any_execution_nothing_lags(connection: Connection) -> None:
-    found = event_lag(connection, ALL)
-    assert (found.newest_event, found.lag_hours, found.stale_s) == (None, 0, 0)
+def test_without_any_execution_nothing_lags(instance: dg.DagsterInstance, connection: Connection) -> None:
+    passed, _, metadata = evaluate(instance, "event_time_freshness")
+    assert (passed, metadata) == (True, {"stale_hours": 0, "stale_s": 0, "lag_hours": 0})
 
 
 def test_a_request_that_waits_too_long_warns(instance: dg.DagsterInstance, connection: Connection) -> None:

@@ -76,8 +76,8 @@ FAILURES = _Table(
 tables.TABLES = (*tables.TABLES, FAILURES)
 
 from nexus_pipeline.analytics.backfill import run_backfill, tables_of_choice  # noqa: E402
+from nexus_pipeline.analytics.checks import reconcile  # noqa: E402
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of  # noqa: E402
-from nexus_pipeline.analytics.quality import reconcile  # noqa: E402
 from nexus_pipeline.analytics.sensors import stale_hours_sensor  # noqa: E402
 from nexus_pipeline.dagster_instance.resources import NexusDatabase  # noqa: E402
 from nexus_pipeline.definitions import defs  # noqa: E402
@@ -115,9 +115,9 @@ def exercise(url: str) -> None:
         found["checks"] = {each.check_name: each.passed for each in evaluations if FAILURES.name in each.check_name}
 
         connection.execute("UPDATE hourly_failures SET failures = failures + 1")
-        found["different"] = reconcile(connection, FAILURES, None).different
+        found["different"] = reconcile(connection, FAILURES, None)["different"]
         run_backfill(instance, Window(noon, noon + HOUR), lambda *_: None, tables_of_choice("all"), __name__)
-        found["different_after_backfill"] = reconcile(connection, FAILURES, None).different
+        found["different_after_backfill"] = reconcile(connection, FAILURES, None)["different"]
         connection.execute("TRUNCATE workflow_executions")
         found["stale_after_truncate"] = stale(connection, FAILURES.name) == {noon}
     sys.stdout.write(json.dumps(found) + "\n")

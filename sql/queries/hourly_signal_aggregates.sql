@@ -78,6 +78,8 @@ SELECT h.hour, count(a.hour) AS rows, greatest(count(a.hour) - 5, 0) AS more,
 -- name: reconcile(start, before)^
 -- The counts of each hour and symbol against the executions, counted independently of `insert` and in one snapshot: an
 -- hour that an execution has changed since it was built has a mark in the same snapshot, and is stale instead of wrong.
+-- `expected` and `actual` are the executions (in workflow_metrics: their metrics) as counted and as the table has them;
+-- `examples` are at most ten of the groups that differ: hour, symbol, expected, actual.
 WITH stale AS (
     SELECT DISTINCT m.start FROM nexus.stale_marks m
      WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before

@@ -1,14 +1,19 @@
--- The statements of nexus_pipeline/analytics/quality.py.
+-- The statements of nexus_pipeline/analytics/checks.py.
 
--- name: outcomes(start, before)^
--- Final executions, how many of them failed, and the hour with the slowest p95 (ms).
-SELECT coalesce(sum(m.successful + m.dead_lettered), 0)::bigint AS final,
-       coalesce(sum(m.dead_lettered), 0)::bigint AS failed,
-       max(m.p95_processing_ms) AS worst_p95_ms,
-       (array_agg(m.hour ORDER BY m.p95_processing_ms DESC, m.hour)
-            FILTER (WHERE m.p95_processing_ms IS NOT NULL))[1] AS worst_hour
+-- name: error_rate(start, before)^
+-- Failed of all final executions.
+SELECT f.failed, f.final, coalesce(f.failed::float8 / nullif(f.final, 0), 0) AS error_rate
+  FROM (SELECT coalesce(sum(m.dead_lettered), 0)::bigint AS failed,
+               coalesce(sum(m.successful + m.dead_lettered), 0)::bigint AS final
+          FROM public.hourly_workflow_metrics m
+         WHERE m.hour >= :start AND m.hour < :before) f;
+
+-- name: slowest_hour(start, before)
+-- The hour with the highest p95 (ms), no row without executions.
+SELECT m.hour, m.p95_processing_ms
   FROM public.hourly_workflow_metrics m
- WHERE m.hour >= :start AND m.hour < :before;
+ WHERE m.hour >= :start AND m.hour < :before AND m.p95_processing_ms IS NOT NULL
+ ORDER BY m.p95_processing_ms DESC, m.hour LIMIT 1;
 
 -- name: dead_letter_growth()^
 -- Dead letters that are waiting, those that arrived in the last hour, and those that were redriven or discarded in it.
