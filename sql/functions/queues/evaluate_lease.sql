@@ -5,8 +5,7 @@ CREATE OR REPLACE FUNCTION nexus.evaluate_lease(
 ) RETURNS nexus.decision[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    requests  jsonb[];
-    decisions nexus.decision[];
+    requests jsonb[];
 BEGIN
     EXECUTE format($query$
         SELECT array_agg(q.message ORDER BY c.position)
@@ -15,6 +14,5 @@ BEGIN
             ON q.msg_id = c.msg_id AND q.read_ct = c.read_ct
            AND nexus.crashes(q.read_ct, q.headers) < $3
     $query$, 'q_' || nexus.checked_queue(queue)) INTO requests USING msg_ids, read_cts, max_attempts;
-    SELECT array_agg(e.decision ORDER BY e.position) INTO decisions FROM nexus.evaluate(requests) AS e;
-    RETURN decisions;
+    RETURN nexus.evaluate(requests);
 END $$;

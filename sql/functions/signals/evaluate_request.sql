@@ -28,7 +28,7 @@ LANGUAGE sql STABLE ROWS 1 AS $$
                    WHEN parsed.fault IS NULL AND NOT (
                         parsed.strategy = 'enhanced_rsi'
                         AND CASE WHEN parsed.strategy_version IS NULL THEN inlined ELSE parsed.strategy_version = '1.0' END)
-                   THEN (SELECT e.decision FROM nexus.evaluate(ARRAY[request], decided_at) AS e)
+                   THEN (nexus.evaluate(ARRAY[request], decided_at))[1]
                END AS other
         OFFSET 0
       ) AS decided
