@@ -126,14 +126,16 @@ def _relation(name: str, about: str, body: str) -> Iterator[str]:
 
 
 def _columns(body: str) -> Iterator[tuple[str, str, str]]:
-    """Name, type and comment of each column: the comment at the end of its line, or the lines before it."""
+    """Name, type and comment of each column, also of several on a line: its comment ends the line or precedes it."""
     before: list[str] = []
     for line in body.splitlines():
         if found := re.match(r"^    -- (.*)", line):
             before.append(found[1])
         elif found := re.match(r"^    ([a-z_0-9]+) +([a-z].*?),? *(?:-- (.*))?$", line):
-            kind = re.split(r" (?:NOT NULL|DEFAULT|PRIMARY|GENERATED|CHECK|REFERENCES)", found[2])[0].rstrip(",")
-            yield found[1], kind, found[3] or " ".join(before)
+            for column in re.split(r", (?=[a-z_0-9]+ [a-z])", f"{found[1]} {found[2]}"):
+                name, kind = column.split(maxsplit=1)
+                kind = re.split(r" (?:NOT NULL|DEFAULT|PRIMARY|GENERATED|CHECK|REFERENCES)", kind)[0].rstrip(",")
+                yield name, kind, found[3] or " ".join(before)
             before = []
         elif found := re.search(r" AS ([a-z_0-9]+),?$", line):
             yield found[1], "", ""

@@ -1,55 +1,31 @@
 -- Hourly tables, and a record of which of their hours are stale.
 
+-- nexus_pipeline/analytics/tables.py says what the columns of the hourly tables mean.
+
 -- Decisions by event hour, symbol and strategy. Final executions only: completed and error. An hour without any has no
 -- row. A column that is neither key nor count is null where no execution of the group has such a value.
 CREATE TABLE public.hourly_signal_aggregates (
-    hour                timestamptz NOT NULL, -- UTC, start
-    symbol              text NOT NULL,        -- '(none)' for executions without one
-    strategy            text NOT NULL,        -- '(none)' for failures before a strategy was known
-    executions          bigint NOT NULL,      -- completed + failed
-    completed           bigint NOT NULL,
-    failed              bigint NOT NULL,      -- dead letters
-    buy_signals         bigint NOT NULL,      -- strong ones among them
-    sell_signals        bigint NOT NULL,      -- strong ones among them
-    hold_signals        bigint NOT NULL,
-    strong_buy_signals  bigint NOT NULL,
-    strong_sell_signals bigint NOT NULL,
-    avg_rsi             numeric,
-    min_rsi             numeric,
-    max_rsi             numeric,
-    avg_confidence      numeric,
-    min_confidence      numeric,
-    max_confidence      numeric,
-    avg_strength        numeric,
-    min_strength        numeric,
-    max_strength        numeric,
-    low_risk            bigint NOT NULL,
-    medium_risk         bigint NOT NULL,
-    high_risk           bigint NOT NULL,
-    first_price         numeric,              -- of the earliest decision that has one; of equal times the lowest
-    last_price          numeric,              -- of the latest decision that has one; of equal times the highest
-    volume              numeric NOT NULL,     -- of the decisions that have one
+    hour timestamptz NOT NULL, symbol text NOT NULL, strategy text NOT NULL,
+    executions bigint NOT NULL, completed bigint NOT NULL, failed bigint NOT NULL,
+    buy_signals bigint NOT NULL, sell_signals bigint NOT NULL, hold_signals bigint NOT NULL,
+    strong_buy_signals bigint NOT NULL, strong_sell_signals bigint NOT NULL,
+    avg_rsi numeric, min_rsi numeric, max_rsi numeric,
+    avg_confidence numeric, min_confidence numeric, max_confidence numeric,
+    avg_strength numeric, min_strength numeric, max_strength numeric,
+    low_risk bigint NOT NULL, medium_risk bigint NOT NULL, high_risk bigint NOT NULL,
+    first_price numeric, last_price numeric, volume numeric NOT NULL,
     PRIMARY KEY (hour, symbol, strategy)
 );
 
 -- Attempts by hour of processing: outcomes and times (ms). An hour without any has no row.
 CREATE TABLE public.hourly_workflow_metrics (
-    hour               timestamptz PRIMARY KEY, -- UTC, start
-    total_executions   bigint NOT NULL,  -- attempts: successful + failed
-    successful         bigint NOT NULL,
-    failed             bigint NOT NULL,  -- retried + dead_lettered
-    retried            bigint NOT NULL,  -- failed attempts that were followed by another
-    dead_lettered      bigint NOT NULL,
-    success_rate       numeric NOT NULL, -- successful / total_executions, 0 to 1
-    throughput_per_s   numeric NOT NULL, -- total_executions / 3600
-    avg_processing_ms  double precision, -- from claim to decision
-    p50_processing_ms  double precision,
-    p95_processing_ms  double precision,
-    p99_processing_ms  double precision,
-    p50_wait_ms        double precision, -- from enqueue to the claim of the attempt
-    p95_wait_ms        double precision,
-    p99_wait_ms        double precision,
-    oldest_wait_ms     double precision
+    hour timestamptz PRIMARY KEY,
+    total_executions bigint NOT NULL, successful bigint NOT NULL,
+    failed bigint NOT NULL, retried bigint NOT NULL, dead_lettered bigint NOT NULL,
+    success_rate numeric NOT NULL, throughput_per_s numeric NOT NULL, avg_processing_ms double precision,
+    p50_processing_ms double precision, p95_processing_ms double precision, p99_processing_ms double precision,
+    p50_wait_ms double precision, p95_wait_ms double precision, p99_wait_ms double precision,
+    oldest_wait_ms double precision
 );
 
 -- Single metrics of each attempt; recorded_at is the time of the execution. The rows of an hour are replaced together.

@@ -19,7 +19,8 @@ SELECT d.hour, d.symbol, d.strategy,
        avg(d.strength), min(d.strength), max(d.strength),
        count(*) FILTER (WHERE d.risk = 'LOW'), count(*) FILTER (WHERE d.risk = 'MEDIUM'),
        count(*) FILTER (WHERE d.risk = 'HIGH'),
-       -- Pairs of time and price: the first and the last in constant memory, however large the hour.
+       -- Pairs of time and price: the first and the last in constant memory, however large the hour. Of equal times, the
+       -- lowest price is the first and the highest the last.
        (min(d.priced_at))[2], (max(d.priced_at))[2],
        coalesce(sum(d.volume), 0)
   FROM (
