@@ -61,7 +61,8 @@ def _reconcile(connection: Connection, table: HourlyTable, window: Window | None
 
 def _no_duplicates(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
     window = window or _ALL_HOURS
-    found = int(table.statements.count_duplicates(connection, start=window.start, before=window.before))
+    bounds = {"start": window.start, "before": window.before}
+    ((found,),) = connection.execute(table.compose(queries("checks").count_duplicates), bounds)
     return found == 0, f"{found} duplicate keys", {"duplicate_keys": found}
 
 

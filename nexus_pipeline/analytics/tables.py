@@ -1,14 +1,16 @@
 """The hourly tables: one record each. Assets, checks, jobs, sensors, backfills, commands and docs iterate over them.
 
 To add a table, write a migration (the table, and its row in `nexus.hourly_tables`), a record here, and
-`sql/queries/<name>.sql` with the statements `delete`, `insert`, `summarize` (preview and plotted figures of each hour),
-`reconcile` and `count_duplicates`.
+`sql/queries/<name>.sql` with the statements `insert`, `summarize` (preview and plotted figures of each hour) and
+`reconcile`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from psycopg import sql
 
 from nexus_pipeline.database.statements import queries
 
@@ -66,6 +68,14 @@ class HourlyTable:
     def statements(self) -> Any:
         """The named statements of the table."""
         return queries(self.name)
+
+    def compose(self, statement: Any) -> sql.Composed:
+        """A statement for any table, with this one's name, hour column and key as {table}, {hour} and {key}."""
+        return sql.SQL(statement.sql).format(
+            table=sql.Identifier("public", self.name),
+            hour=sql.Identifier(self.hour_column),
+            key=sql.SQL(", ").join(sql.Identifier("t", column) for column in self.key),
+        )
 
 
 HOURLY_JOB = RebuildJob("hourly_aggregates_job", choice="hourly", scheduled=True)

@@ -56,7 +56,7 @@ def replace_window(connection: Connection, table: HourlyTable, window: Window) -
     bounds = {"start": window.start, "before": window.before}
     with replacing(connection, table.name) as named:
         marks = named.take_marks(connection, asset=table.name, **bounds)
-        before = table.statements.delete(connection, **bounds)
+        before = connection.execute(table.compose(named.delete_rows), bounds).rowcount
         rows = table.statements.insert(connection, **bounds)
         if table.in_daily_report:
             named.mark_days(connection, asset=DAILY_REPORT, **bounds)

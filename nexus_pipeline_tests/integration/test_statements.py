@@ -9,6 +9,7 @@ import pytest
 from aiosql.types import SQLOperationType
 from psycopg.pq import ExecStatus
 
+from nexus_pipeline.analytics.tables import TABLES
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.statements import FILES, statements
 
@@ -40,7 +41,9 @@ def test_every_named_statement_can_be_prepared(connection: Connection, file: str
                 with connection.transaction(force_rollback=True):
                     connection.execute(statement.sql)
             else:
-                prepare(connection, statement.sql)
+                shared = "{table}" in statement.sql
+                for text in [t.compose(statement).as_string(connection) for t in TABLES] if shared else [statement.sql]:
+                    prepare(connection, text)
         except Exception as error:
             error.add_note(f"sql/queries/{file}.sql, statement {name}")
             raise

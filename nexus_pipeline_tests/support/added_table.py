@@ -18,9 +18,6 @@ from nexus_pipeline.analytics import tables
 
 STATEMENTS = aiosql.from_str(
     """
--- name: delete(start, before)!
-DELETE FROM public.hourly_failures f WHERE f.hour >= :start AND f.hour < :before;
-
 -- name: insert(start, before)!
 INSERT INTO public.hourly_failures (hour, symbol, failures)
 SELECT nexus.hour_of(e.created_at), e.symbol, count(*) FROM public.workflow_executions e
@@ -44,10 +41,6 @@ WITH expected AS (
 SELECT 1 AS groups, x.n AS expected, a.n AS actual, (x.n <> a.n)::int AS different, 0 AS stale_hours,
        NULL::jsonb AS examples
   FROM expected x, actual a;
-
--- name: count_duplicates(start, before)$
-SELECT count(*) FROM (SELECT FROM public.hourly_failures f WHERE f.hour >= :start AND f.hour < :before
-                       GROUP BY f.hour, f.symbol HAVING count(*) > 1) d;
 """,
     "psycopg",
 )

@@ -1,5 +1,10 @@
 -- The statements of nexus_pipeline/analytics/checks.py.
 
+-- name: count_duplicates(start, before)$
+-- Keys that an hourly table has more than once: its unique index is broken or missing. HourlyTable.compose fills it in.
+SELECT count(*) FROM (
+    SELECT FROM {table} t WHERE t.{hour} >= :start AND t.{hour} < :before GROUP BY {key} HAVING count(*) > 1) d;
+
 -- name: error_rate(start, before)^
 -- Failed of all final executions.
 SELECT f.failed, f.final, coalesce(f.failed::float8 / nullif(f.final, 0), 0) AS error_rate

@@ -1,8 +1,5 @@
 -- The statements of the hourly table hourly_signal_aggregates. A window is [start, before): full hours in UTC.
 
--- name: delete(start, before)!
-DELETE FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before;
-
 -- name: insert(start, before)!
 -- Final executions (completed or error) by event hour, symbol and strategy.
 INSERT INTO public.hourly_signal_aggregates (
@@ -120,9 +117,3 @@ SELECT count(*) AS groups, coalesce(sum(c.expected), 0)::bigint AS expected, coa
        to_jsonb((array_agg(jsonb_build_array(c.hour, c.part, c.expected, c.actual) ORDER BY c.hour, c.part)
                      FILTER (WHERE c.differs))[1 : 10]) AS examples
   FROM compared c;
-
--- name: count_duplicates(start, before)$
--- Keys that the table has more than once: its primary key is broken or missing.
-SELECT count(*) FROM (
-    SELECT FROM public.hourly_signal_aggregates a WHERE a.hour >= :start AND a.hour < :before
-     GROUP BY a.hour, a.symbol, a.strategy HAVING count(*) > 1) d;

@@ -1,8 +1,5 @@
 -- The statements of the hourly table hourly_workflow_metrics. A window is [start, before): full hours in UTC.
 
--- name: delete(start, before)!
-DELETE FROM public.hourly_workflow_metrics m WHERE m.hour >= :start AND m.hour < :before;
-
 -- name: insert(start, before)!
 -- Ended attempts (completed, error or retrying) by processing hour.
 INSERT INTO public.hourly_workflow_metrics (
@@ -83,9 +80,3 @@ SELECT count(*) AS groups, coalesce(sum(c.expected), 0)::bigint AS expected, coa
        to_jsonb((array_agg(jsonb_build_array(c.hour, '', c.expected, c.actual) ORDER BY c.hour)
                      FILTER (WHERE c.differs))[1 : 10]) AS examples
   FROM compared c;
-
--- name: count_duplicates(start, before)$
--- Keys that the table has more than once: its primary key is broken or missing.
-SELECT count(*) FROM (
-    SELECT FROM public.hourly_workflow_metrics m WHERE m.hour >= :start AND m.hour < :before
-     GROUP BY m.hour HAVING count(*) > 1) d;

@@ -1,8 +1,5 @@
 -- The statements of the hourly table workflow_metrics. A window is [start, before): full hours in UTC.
 
--- name: delete(start, before)!
-DELETE FROM public.workflow_metrics m WHERE m.recorded_at >= :start AND m.recorded_at < :before;
-
 -- name: insert(start, before)!
 -- Up to four rows for each ended attempt (completed, error or retrying); no row for what the execution does not record.
 -- The id is derived from the execution's (version 8, and a variant for each metric), so that rebuilding an hour gives the
@@ -73,9 +70,3 @@ SELECT count(*) AS groups, coalesce(sum(c.expected), 0)::bigint AS expected, coa
        to_jsonb((array_agg(jsonb_build_array(c.hour, '', c.expected, c.actual) ORDER BY c.hour)
                      FILTER (WHERE c.differs))[1 : 10]) AS examples
   FROM compared c;
-
--- name: count_duplicates(start, before)$
--- Keys that the table has more than once: its unique index is broken or missing.
-SELECT count(*) FROM (
-    SELECT FROM public.workflow_metrics w WHERE w.recorded_at >= :start AND w.recorded_at < :before
-     GROUP BY w.execution_id, w.metric_type HAVING count(*) > 1) d;
