@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
+from pydantic import SecretStr
 
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.errors import FailedError, NexusError, UnavailableError, UserError
@@ -29,11 +31,7 @@ def server_conninfo(settings: Settings) -> str:
         UnavailableError: the embedded server does not start.
     """
     if settings.database_url is not None:
-        try:
-            parts = conninfo_to_dict(settings.database_url.get_secret_value())
-        except psycopg.ProgrammingError:
-            raise UserError("NEXUS_DATABASE_URL: is no libpq URL, as in postgresql://user@host:5432/database") from None
-        return make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **parts})
+        return _named_conninfo("NEXUS_DATABASE_URL", settings.database_url)
     return _embedded_conninfo(settings, EMBEDDED_DATABASE)
 
 
@@ -45,22 +43,18 @@ def dagster_conninfo(settings: Settings) -> str:
         UnavailableError: the database is missing and may not be created.
     """
     if settings.dagster_database_url is not None:
-        try:
-            conninfo_to_dict(settings.dagster_database_url.get_secret_value())
-        except psycopg.ProgrammingError:
-            raise UserError("NEXUS_DAGSTER_DATABASE_URL: is no libpq URL") from None
-        return make_conninfo(settings.dagster_database_url.get_secret_value())
+        return _named_conninfo("NEXUS_DAGSTER_DATABASE_URL", settings.dagster_database_url)
     if settings.database_url is None:
         return _embedded_conninfo(settings, EMBEDDED_DAGSTER_DATABASE)
     conninfo = server_conninfo(settings)
     with connect(conninfo) as connection:
-        name = dagster_database(connection)
+        name, user = dagster_database(connection), connection.info.user
         try:
             _create_database(connection, name)
         except psycopg.errors.InsufficientPrivilege:
             raise UnavailableError(
-                f"Dagster's database {name} is missing and the role {connection.info.user} may not create it: "
-                f"run CREATE DATABASE {name} OWNER {connection.info.user}, or set NEXUS_DAGSTER_DATABASE_URL"
+                f"Dagster's database {name} is missing and the role {user} may not create it: "
+                f"run CREATE DATABASE {name} OWNER {user}, or set NEXUS_DAGSTER_DATABASE_URL"
             ) from None
     return make_conninfo(conninfo, dbname=name)
 
@@ -102,9 +96,8 @@ def place(conninfo: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """The first line of an error's text; the name of its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
@@ -133,6 +126,14 @@ def as_nexus_error(error: psycopg.Error) -> NexusError | None:
     return FailedError(f"PostgreSQL refused: {said}")
 
 
+def _named_conninfo(variable: str, url: SecretStr) -> str:
+    try:
+        parts = conninfo_to_dict(url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise UserError(f"{variable}: is no libpq URL, as in postgresql://user@host:5432/database") from None
+    return make_conninfo("", **{"connect_timeout": _CONNECT_TIMEOUT_SECONDS, **parts})
+
+
 def _embedded_conninfo(settings: Settings, database: str) -> str:
     info = embedded.start(settings.home)
     url = embedded.database_url(info, database)
@@ -150,9 +151,6 @@ def _create_database(connection: Connection, name: str) -> None:
     """Makes a database that is missing; two that do so at once both succeed."""
     if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is not None:
         return
-    try:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
-        )
-    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-        return
+    statement = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
+    with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+        connection.execute(statement)

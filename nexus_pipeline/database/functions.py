@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
-from typing import Any, Literal
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -24,22 +24,16 @@ _DEFINES = re.compile(r"^CREATE OR REPLACE FUNCTION ((?:nexus|public)\.\w+)", re
 _NAMES = re.compile(r"\b(?:nexus|public)\.\w+")
 _COMMENT = re.compile(r"--.*")
 _ACCESS = "access.sql"
-_Behavior = Literal["RESTRICT", "CASCADE"]
-"""What becomes of objects that depend on a dropped function: they forbid it, or are dropped too."""
 
 
 @dataclass(frozen=True)
 class FunctionFile:
-    """A file of functions: its path below `sql/functions/`, its text, and the functions that it defines."""
+    """A file of functions: its path below `sql/functions/`, its text with its SHA-256, and what it defines."""
 
     name: str
     text: str
+    hash: str
     defines: frozenset[str]
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,13 @@ def function_files() -> tuple[FunctionFile, ...]:
     folder = sql_folder() / "functions"
     files = {}
     for path in sorted(folder.rglob("*.sql")):
-        text = path.read_text(encoding="utf-8")
-        name = path.relative_to(folder).as_posix()
-        files[name] = FunctionFile(name, text, frozenset(_DEFINES.findall(text)))
-    defined_in = {function: file.name for file in files.values() for function in file.defines}
-    needed = {
-        file.name: {defined_in[name] for name in _NAMES.findall(_COMMENT.sub("", file.text)) if name in defined_in}
-        - {file.name}
-        for file in files.values()
-    }
+        name, text = path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        files[name] = FunctionFile(name, text, digest, frozenset(_DEFINES.findall(text)))
+    needed = {}
+    for name, file in files.items():
+        named = set(_NAMES.findall(_COMMENT.sub("", file.text)))
+        needed[name] = {other.name for other in files.values() if other is not file and named & other.defines}
     needed[_ACCESS] = set(files) - {_ACCESS}
     return tuple(files[name] for name in TopologicalSorter(needed).static_order())
 
@@ -91,12 +83,11 @@ def apply_functions(connection: Connection) -> list[str]:
     recorded = {each.file: each for each in _recorded(connection)}
     newest = max((_numbers(each.version) for each in recorded.values()), default=())
     if newest > _numbers(__version__):
+        version = ".".join(map(str, newest))
         raise UnavailableError(
-            f"the database is newer than this code: its functions are of version {'.'.join(map(str, newest))};"
-            " update nexus-pipeline"
+            f"the database is newer than this code: its functions are of version {version}; update nexus-pipeline"
         )
-    changed = stale_functions(connection)
-    if changed:
+    if changed := stale_functions(connection):
         try:
             with connection.transaction():
                 _apply_files(connection, changed, recorded)
@@ -114,7 +105,7 @@ def _apply_files(connection: Connection, changed: list[str], recorded: dict[str,
         if file.name == _ACCESS:
             list(named.clone_functions_of_queues(connection))  # a generator: sent when it is read
         if file.name in changed or file.name == _ACCESS:
-            made = _apply(connection, file, recorded.get(file.name))
+            made = _apply(connection, file, recorded[file.name].functions if file.name in recorded else [])
             named.record_functions(connection, file=file.name, hash=file.hash, functions=made, version=__version__)
     for name in set(recorded) - {file.name for file in function_files()}:
         _drop(connection, recorded[name].functions)
@@ -124,8 +115,7 @@ def _apply_files(connection: Connection, changed: list[str], recorded: dict[str,
 def grant_missing_access(connection: Connection) -> None:
     """Applies `access.sql` again if a role has been created since: an administrator may do that at any time."""
     if any(role["present"] and not role["granted"] for role in role_states(connection)):
-        (access,) = (file for file in function_files() if file.name == _ACCESS)
-        connection.execute(access.text)
+        connection.execute(function_files()[-1].text)
 
 
 def role_states(connection: Connection) -> list[dict[str, Any]]:
@@ -136,8 +126,7 @@ def role_states(connection: Connection) -> list[dict[str, Any]]:
 def drop_functions(connection: Connection) -> None:
     """Drops all functions that were applied, with what depends on them: before migrations are rolled back."""
     named = queries("functions")
-    recorded = _recorded(connection)
-    if recorded:
+    if recorded := _recorded(connection):
         _drop(connection, [function for (function,) in named.functions_of_queues(connection)], "CASCADE")
     for each in recorded:
         _drop(connection, each.functions, "CASCADE")
@@ -151,30 +140,24 @@ def _recorded(connection: Connection) -> list[Recorded]:
         return []
 
 
-def _apply(connection: Connection, file: FunctionFile, recorded: Recorded | None) -> list[str]:
-    """Applies a file and returns its functions with their argument types; drops those that it no longer defines."""
-    before = _rows_of(connection, file)
+def _apply(connection: Connection, file: FunctionFile, old: list[str]) -> list[str]:
+    """Applies a file and returns its functions with their argument types; drops the `old` ones that it lacks now."""
+    named, names = queries("functions"), sorted(file.defines)
+    before = set(named.functions_named(connection, names=names))
     try:
         with connection.transaction():
             connection.execute(file.text)
     except psycopg.errors.InvalidFunctionDefinition:
         # CREATE OR REPLACE changes no result type.
-        _drop(connection, recorded.functions if recorded else [])
+        _drop(connection, old)
         connection.execute(file.text)
-    after = _rows_of(connection, file)
-    made = sorted(function for function, row in after.items() if before.get(function) != row)
-    _drop(connection, [function for function in (recorded.functions if recorded else []) if function not in made])
+    # Not those of the same names that a user made: their rows have not changed.
+    made = sorted(function for function, _ in set(named.functions_named(connection, names=names)) - before)
+    _drop(connection, [function for function in old if function not in made])
     return made
 
 
-def _rows_of(connection: Connection, file: FunctionFile) -> dict[str, str]:
-    """The functions in the database that have a name of the file, and the transaction that made each."""
-    return dict(queries("functions").functions_named(connection, names=sorted(file.defines)))
-
-
-def _drop(
-    connection: Connection, functions: list[str], dependents: Literal["RESTRICT", "CASCADE"] = "RESTRICT"
-) -> None:
+def _drop(connection: Connection, functions: list[str], dependents: LiteralString = "RESTRICT") -> None:
     for function in functions:
         connection.execute(f"DROP FUNCTION IF EXISTS {function} {dependents}")
 

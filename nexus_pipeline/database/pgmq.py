@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,29 +36,14 @@ def ensure_pgmq(connection: Connection) -> Pgmq:
     To be called by one process at a time (the migration lock) and in a transaction.
     """
     found = pgmq_presence(connection)
-    on_offer = found["on_offer"]
-    if found["extension"] is not None:
-        return _keep_extension(connection, found["extension"], on_offer)
-    if not found["installed"] and on_offer is not None:
-        try:
-            with connection.transaction():
-                connection.execute("CREATE EXTENSION pgmq")
-        except psycopg.errors.InsufficientPrivilege:
-            pass  # the server has it, the role may not install it: the SQL needs no more than ownership
-        else:
-            return _record(connection, Pgmq(on_offer, "extension"))
-    return _install_sql(connection, found["installed"])
-
-
-def _keep_extension(connection: Connection, version: str, on_offer: str | None) -> Pgmq:
-    if on_offer is not None and on_offer != version:
-        try:
-            with connection.transaction():
-                connection.execute("ALTER EXTENSION pgmq UPDATE")
+    version, on_offer = found["extension"], found["on_offer"]
+    if on_offer not in (None, version) and (version or not found["installed"]):
+        # Without the privilege an older extension stays, whose owner updates it (every version that has the functions
+        # we call will do), and a missing one comes as SQL, which needs no more than ownership.
+        with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+            connection.execute("ALTER EXTENSION pgmq UPDATE" if version else "CREATE EXTENSION pgmq")
             version = on_offer
-        except psycopg.errors.InsufficientPrivilege:
-            pass  # its owner updates it; every version that has the functions we call will do
-    return _record(connection, Pgmq(version, "extension"))
+    return _record(connection, Pgmq(version, "extension") if version else _install_sql(connection, found["installed"]))
 
 
 def _install_sql(connection: Connection, installed: bool) -> Pgmq:
@@ -65,17 +51,15 @@ def _install_sql(connection: Connection, installed: bool) -> Pgmq:
 
     bundled = Pgmq(get_embedded_sql_version(), "sql")
     if installed:
-        recorded = recorded_pgmq(connection)
-        if recorded in (None, bundled):
-            # Ours and current, or somebody else's: then it is theirs to update.
-            return _record(connection, bundled) if recorded is None else bundled
-        # The bundled script makes functions and types anew and keeps tables that are there: so do we.
+        if recorded_pgmq(connection) in (None, bundled):
+            return bundled  # ours and current, or somebody else's: then it is theirs to update
+        # The bundled script rebuilds functions and types and keeps tables that are there: so do we.
         for (drop,) in list(queries("pgmq").pgmq_objects(connection)):
             connection.execute(drop)
     connection.execute(get_embedded_install_sql())
     # The script lets the monitoring role read all queues, those with payloads too.
     connection.execute("REVOKE ALL ON ALL TABLES IN SCHEMA pgmq FROM pg_monitor")
-    return _record(connection, bundled)
+    return bundled
 
 
 def _record(connection: Connection, pgmq: Pgmq) -> Pgmq:
