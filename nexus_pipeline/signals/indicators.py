@@ -37,11 +37,6 @@ class RsiPoint:
     bars_used: int
     """Bars from the first one to this one: all of them go into Wilder's average."""
 
-    @property
-    def flat(self) -> bool:
-        """Whether the price did not move, so that there is no value."""
-        return self.value is None
-
 
 def warm_up_bars(period: int) -> int:
     """Bars that an RSI of this period needs: the longer it is, the more slowly Wilder's average forgets."""

@@ -88,13 +88,13 @@ def test_a_longer_period_needs_a_longer_warm_up() -> None:
 def test_a_price_that_never_moved_is_flagged_and_not_a_buy() -> None:
     points = rsi([1.5] * 160)
     assert points[149:] == [RsiPoint(None, bars) for bars in range(150, 161)]
-    assert all(point is not None and point.flat for point in points[149:])
+    assert all(point is not None and point.value is None for point in points[149:])
 
 
 def test_a_price_that_stopped_moving_is_flagged_from_the_14th_unmoved_bar_until_it_moves() -> None:
     moving = [1 + index % 7 / 100 for index in range(150)]
     points = rsi([*moving, *[moving[-1]] * 14, 2.0])
-    assert [point.flat for point in points[149:] if point] == [False] * 14 + [True, False]
+    assert [point.value is None for point in points[149:] if point] == [False] * 14 + [True, False]
 
 
 def test_a_price_that_only_rises_has_100_and_one_that_only_falls_0() -> None:
