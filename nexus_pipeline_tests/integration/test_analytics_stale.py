@@ -135,7 +135,7 @@ def test_what_commits_during_the_rebuild_of_its_hour_is_included_or_leaves_the_h
                         execution(writer, at.start)
                     if committed_before_reading:
                         writer.commit()
-                    SIGNALS.statements.delete(maker, **bounds)
+                    maker.execute(SIGNALS.compose(named.delete_rows), bounds)
                     rows = SIGNALS.statements.insert(maker, **bounds)
                 writer.commit()
             assert rows == (1 if committed_before_reading else 0)

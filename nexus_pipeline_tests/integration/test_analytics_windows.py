@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -143,7 +142,7 @@ def test_one_hour_of_many_executions_is_read_by_index(connection: Connection) ->
     load(connection, 50_000)
     bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11")}
     for table in TABLES:
-        plan = explained(connection, table.statements.insert, bounds)
+        plan = explained(connection, table.statements.insert.sql, bounds)
         nodes = [node for node in _nodes(plan) if node.get("Relation Name") == "workflow_executions"]
         assert nodes
         assert {node["Node Type"] for node in nodes} <= {"Index Scan", "Bitmap Heap Scan", "Index Only Scan"}, plan
@@ -156,13 +155,14 @@ def test_the_rows_and_the_marks_of_one_hour_are_deleted_by_index(connection: Con
     for name in (*(table.name for table in TABLES), "nexus.stale_marks"):
         connection.execute(f"ANALYZE {name}")
     bounds = {"start": hour("2025-06-15T10"), "before": hour("2025-06-15T11"), "asset": SIGNALS.name}
-    for statement in (queries("windows").take_marks, *(table.statements.delete for table in TABLES)):
-        plan = explained(connection, statement, bounds)
+    named = queries("windows")
+    for text in (named.take_marks.sql, *(table.compose(named.delete_rows).as_string(connection) for table in TABLES)):
+        plan = explained(connection, text, bounds)
         assert "Seq Scan" not in {node["Node Type"] for node in _nodes(plan)}, plan
 
 
-def explained(connection: Connection, statement: Any, bounds: dict[str, object]) -> dict:
-    row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement.sql}", bounds).fetchone()
+def explained(connection: Connection, statement: str, bounds: dict[str, object]) -> dict:
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", bounds).fetchone()
     assert row is not None
     return row[0][0]["Plan"]
 
