@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import dagster as dg
 
-workflow_main_queue = dg.AssetSpec(
-    "workflow_main_queue",
-    description="Signal requests that wait. Observed by the sensor: depth, and the age of the oldest.",
-    group_name="processing",
-    kinds={"postgres", "queue"},
-)
+from nexus_pipeline.queues.names import MAIN_QUEUE
 
-workflow_executions = dg.AssetSpec(
-    "workflow_executions",
-    deps=[workflow_main_queue],
-    description="Every attempt at every request, with its input, decision and times. Materialised by each run of "
-    "process_trading_workflow.",
-    group_name="processing",
-    kinds={"postgres", "table"},
-)
+_SPECS = (
+    ("workflow_main_queue", "queue", "Signal requests that wait. Observed by the sensor: depth, and the age of the "
+     "oldest."),
+    ("workflow_executions", "table", "Every attempt at every request, with its input, decision and times. Materialised "
+     "by each run of process_trading_workflow."),
+    ("workflow_results", "queue", "Decisions, published for whoever acts on them."),
+    ("workflow_errors", "queue", "Dead letters: messages whose last attempt failed, with all that is needed to "
+     "understand and resend them (`nexus errors`)."),
+)  # fmt: skip
 
-workflow_results = dg.AssetSpec(
-    "workflow_results",
-    deps=[workflow_main_queue],
-    description="Decisions, published for whoever acts on them.",
-    group_name="processing",
-    kinds={"postgres", "queue"},
-)
-
-workflow_errors = dg.AssetSpec(
-    "workflow_errors",
-    deps=[workflow_main_queue],
-    description="Dead letters: messages whose last attempt failed, with all that is needed to understand and resend "
-    "them (`nexus errors`).",
-    group_name="processing",
-    kinds={"postgres", "queue"},
-)
-
-queue_assets = [workflow_main_queue, workflow_executions, workflow_results, workflow_errors]
+queue_assets = [
+    dg.AssetSpec(
+        name,
+        deps=[] if name == MAIN_QUEUE else [MAIN_QUEUE],
+        description=description,
+        group_name="processing",
+        kinds={"postgres", kind},
+    )
+    for name, kind, description in _SPECS
+]

@@ -28,19 +28,11 @@ class BatchResult:
     last_msg_id: int = 0
     ms: float = 0.0
 
-    def plus(self, lease: Lease, settlement: Settlement, ms: float) -> BatchResult:
-        """This result and one more lease."""
-        return BatchResult(
-            claimed=self.claimed + len(lease),
-            completed=self.completed + settlement.completed,
-            retried=self.retried + settlement.retried,
-            dead_lettered=self.dead_lettered + settlement.dead_lettered,
-            fenced=self.fenced + settlement.fenced,
-            suspects=self.suspects + (len(lease) if lease.suspect else 0),
-            first_msg_id=min(self.first_msg_id or lease.msg_ids[0], *lease.msg_ids[:1]),
-            last_msg_id=max(self.last_msg_id, lease.msg_ids[-1]),
-            ms=self.ms + ms,
-        )
+    def __add__(self, other: BatchResult) -> BatchResult:
+        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        sums["first_msg_id"] = min(filter(None, (self.first_msg_id, other.first_msg_id)), default=0)
+        sums["last_msg_id"] = max(self.last_msg_id, other.last_msg_id)
+        return BatchResult(**sums)
 
 
 def process_batch(
@@ -61,7 +53,14 @@ def process_batch(
         if lease is None:
             break
         settlement = _settle_or_release(connection, lease, policy)
-        result = result.plus(lease, settlement, (time.perf_counter() - began) * 1000)
+        result += BatchResult(
+            claimed=len(lease),
+            **vars(settlement),
+            suspects=len(lease) if lease.suspect else 0,
+            first_msg_id=lease.msg_ids[0],
+            last_msg_id=lease.msg_ids[-1],
+            ms=(time.perf_counter() - began) * 1000,
+        )
         if not lease.suspect:
             break
     return result

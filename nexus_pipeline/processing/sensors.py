@@ -16,12 +16,7 @@ from nexus_pipeline.settings import Settings, load_settings
 
 # Dagster's event log keeps observations for ever, so there is at most one a minute.
 _OBSERVATION_INTERVAL_SECONDS = 60
-_IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+_IN_FLIGHT = [dg.DagsterRunStatus(status) for status in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED")]
 
 
 def runs_to_request(waiting: int, in_flight: int, settings: Settings) -> int:
@@ -47,21 +42,14 @@ def workflow_main_queue_sensor(context: dg.SensorEvaluationContext, nexus: Nexus
         return dg.SensorResult(skip_reason=f"the database does not answer: {error}")
     in_flight = _runs_in_flight(context.instance, settings)
     number = runs_to_request(seen.waiting, in_flight, settings)
+    tags = {QUEUE_TAG: MAIN_QUEUE, "dagster/max_runtime": str(settings.seconds_per_run + GRACE_SECONDS)}
     observations, cursor = _observe(context.cursor, seen, in_flight)
-    if number == 0:
-        return dg.SensorResult(
-            skip_reason=_why_none(seen, in_flight, settings), cursor=cursor, asset_events=observations
-        )
     return dg.SensorResult(
-        run_requests=[_request(settings) for _ in range(number)], cursor=cursor, asset_events=observations
-    )
-
-
-def _request(settings: Settings) -> dg.RunRequest:
-    return dg.RunRequest(
         # A fresh key for each: a used key never runs again, even if its run failed.
-        run_key=uuid.uuid4().hex,
-        tags={QUEUE_TAG: MAIN_QUEUE, "dagster/max_runtime": str(settings.seconds_per_run + GRACE_SECONDS)},
+        run_requests=[dg.RunRequest(uuid.uuid4().hex, tags=tags) for _ in range(number)],
+        skip_reason=None if number else _why_none(seen, in_flight, settings),
+        cursor=cursor,
+        asset_events=observations,
     )
 
 
@@ -85,18 +73,13 @@ def _why_none(seen: Depth, in_flight: int, settings: Settings) -> str:
     )
 
 
-def _observe(cursor: str | None, seen: Depth, in_flight: int) -> tuple[list[dg.AssetObservation], str]:
+def _observe(cursor: str | None, seen: Depth, in_flight: int) -> tuple[list[dg.AssetObservation], str | None]:
     """An observation of the queue if the last is a minute old, and the cursor with the time of the last one."""
     last = float(json.loads(cursor)["observed_at"]) if cursor else 0.0
     now = time.time()
     if now - last < _OBSERVATION_INTERVAL_SECONDS:
-        return [], cursor or json.dumps({"observed_at": last})
-    observation = dg.AssetObservation(
-        "workflow_main_queue",
-        metadata={
-            "waiting": seen.waiting,
-            "oldest_wait_s": float(seen.oldest_wait_s or 0.0),
-            "runs_in_flight": in_flight,
-        },
-    )
-    return [observation], json.dumps({"observed_at": now})
+        return [], cursor
+    metadata = {
+        "waiting": seen.waiting, "oldest_wait_s": float(seen.oldest_wait_s or 0.0), "runs_in_flight": in_flight
+    }  # fmt: skip
+    return [dg.AssetObservation(MAIN_QUEUE, metadata=metadata)], json.dumps({"observed_at": now})
