@@ -21,7 +21,10 @@ Row = Mapping[str, Any]
 """An hour, or a symbol and strategy: a value for each head of its table."""
 
 _MAX_SYMBOLS = 20
-_NOT_SHOWN_BY_HOUR = {"min_rsi", "max_rsi", "retried", "dead_lettered"}
+_NOT_SHOWN_BY_HOUR = {"min_rsi", "max_rsi", "retried", "dead-lettered"}
+_TOTALLED = ("executions", "BUY", "SELL", "HOLD", "failed", "processed", "retried", "dead-lettered")
+# The names of totals in the metadata of the asset, where they are not the heads.
+_NAMES = {"BUY": "buy_signals", "SELL": "sell_signals", "HOLD": "hold_signals", "dead-lettered": "dead_lettered"}
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -78,59 +81,39 @@ def write_report(connection: Connection, home: Path, day: datetime) -> Report:
 
 
 def _report(day: datetime, hours: Sequence[Row], symbols: Sequence[Row]) -> Report:
-    numbers = _totals(hours)
     title = f"Signals of {day:%A, %d %B %Y} (UTC)"
-    tables = [("By symbol", *_symbol_table(symbols)), ("By hour", *_hour_table(hours))]
-    figures = [(label, _shown(numbers[name])) for name, (label, _) in _TOTALS.items() if name in numbers]
-    markdown = "\n\n".join(
-        [
-            f"### {title}",
-            markdown_table([label for label, _ in figures], [[text for _, text in figures]]),
-            *(f"**{name}**\n\n{markdown_table(heads, rows)}" for name, heads, rows in tables if rows),
-        ]
-        if numbers["executions"] or numbers["processed"]
-        else [f"### {title}", "No executions."]
-    )
-    return Report(markdown, _page(title, figures, hours, tables, numbers), numbers)
-
-
-# The totals of a day: the label, and the column of its hours.
-_TOTALS = {
-    "executions": ("executions", "executions"),
-    "buy_signals": ("BUY", "BUY"),
-    "sell_signals": ("SELL", "SELL"),
-    "hold_signals": ("HOLD", "HOLD"),
-    "failed": ("failed", "failed"),
-    "processed": ("processed", "processed"),
-    "retried": ("retried", "retried"),
-    "dead_lettered": ("dead-lettered", "dead_lettered"),
-    "worst_p95_processing_ms": ("worst p95, ms", "p95 ms"),
-}
-
-
-def _totals(hours: Sequence[Row]) -> dict[str, int | float]:
-    totals: dict[str, int | float] = {}
-    for name, (_, column) in _TOTALS.items():
-        values = [hour[column] for hour in hours if hour[column] is not None]
-        if name != "worst_p95_processing_ms":
-            totals[name] = int(sum(values))
-        elif values:
-            totals[name] = float(max(values))
-    return totals
-
-
-def _symbol_table(symbols: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    heads = list(symbols[0]) if symbols else []
-    rows = [[_shown(value) for value in symbol.values()] for symbol in symbols[:_MAX_SYMBOLS]]
-    if len(symbols) > _MAX_SYMBOLS:
-        rows.append([f"and {len(symbols) - _MAX_SYMBOLS} more", *[""] * (len(heads) - 1)])
-    return heads, rows
-
-
-def _hour_table(hours: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    heads = [name for name in hours[0] if name not in _NOT_SHOWN_BY_HOUR]
+    totals = {head: int(sum(hour[head] for hour in hours)) for head in _TOTALLED}
+    numbers: dict[str, int | float] = {_NAMES.get(head, head): total for head, total in totals.items()}
     busy = [hour for hour in hours if hour["executions"] or hour["processed"]]
-    return heads, [[_shown(hour[name]) for name in heads] for hour in busy]
+    if not busy:
+        return Report(f"### {title}\n\nNo executions.", _page(title, "<p>No executions.</p>"), numbers)
+    figures = [(head, _shown(total)) for head, total in totals.items()]
+    if times := [hour["p95 ms"] for hour in busy if hour["p95 ms"] is not None]:
+        numbers["worst_p95_processing_ms"] = float(max(times))
+        figures.append(("worst p95, ms", _shown(max(times))))
+    tables = [("By hour", *_table(busy))]
+    if symbols:
+        heads, rows = _table(symbols[:_MAX_SYMBOLS])
+        if len(symbols) > _MAX_SYMBOLS:
+            rows.append([f"and {len(symbols) - _MAX_SYMBOLS} more", *[""] * (len(heads) - 1)])
+        tables.insert(0, ("By symbol", heads, rows))
+    items = "".join(f"<li><b>{html.escape(text)}</b>{html.escape(label)}</li>" for label, text in figures)
+    charts = {
+        "Signals by event hour": chart_signals(hours),
+        "RSI by event hour: average, lowest and highest": chart_rsi(hours),
+        "Processing time by processing hour": chart_latency(hours),
+    }
+    body = [f'<ul class="figures">{items}</ul>']
+    body += [f"<h2>{name}</h2><figure>{svg}</figure>" for name, svg in charts.items()]
+    body += [f"<h2>{name}</h2>{_html_table(heads, rows)}" for name, heads, rows in tables]
+    markdown = [f"### {title}", markdown_table([label for label, _ in figures], [[text for _, text in figures]])]
+    markdown += [f"**{name}**\n\n{markdown_table(heads, rows)}" for name, heads, rows in tables]
+    return Report("\n\n".join(markdown), _page(title, "".join(body)), numbers)
+
+
+def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    heads = [name for name in rows[0] if name not in _NOT_SHOWN_BY_HOUR]
+    return heads, [[_shown(row[name]) for name in heads] for row in rows]
 
 
 def _shown(value: Any) -> str:
@@ -148,30 +131,11 @@ def _shown(value: Any) -> str:
     return f"{number:,.{places}f}".rstrip("0").rstrip(".")
 
 
-def _page(
-    title: str,
-    figures: Sequence[tuple[str, str]],
-    hours: Sequence[Row],
-    tables: Sequence[tuple[str, list[str], list[list[str]]]],
-    numbers: dict[str, int | float],
-) -> str:
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    if not numbers["executions"] and not numbers["processed"]:
-        parts.append("<p>No executions.</p>")
-    else:
-        items = "".join(f"<li><b>{html.escape(text)}</b>{html.escape(label)}</li>" for label, text in figures)
-        parts.append(f'<ul class="figures">{items}</ul>')
-        charts = (
-            ("Signals by event hour", chart_signals(hours)),
-            ("RSI by event hour: average, lowest and highest", chart_rsi(hours)),
-            ("Processing time by processing hour", chart_latency(hours)),
-        )
-        parts += [f"<h2>{name}</h2><figure>{svg}</figure>" for name, svg in charts]
-        parts += [f"<h2>{name}</h2>{_html_table(heads, rows)}" for name, heads, rows in tables if rows]
+def _page(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body>{''.join(parts)}</body></html>\n"
+        f"<body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
     )
 
 

@@ -7,7 +7,7 @@ SELECT h.hour, coalesce(s.executions, 0) AS executions, coalesce(s.buy, 0) AS "B
        coalesce(s.hold, 0) AS "HOLD", coalesce(s.failed, 0) AS failed, s.avg_rsi AS "avg RSI",
        coalesce(m.total_executions, 0) AS processed, m.throughput_per_s AS "per s",
        m.p50_processing_ms AS "p50 ms", m.p95_processing_ms AS "p95 ms", m.p95_wait_ms AS "wait p95 ms",
-       s.min_rsi, s.max_rsi, coalesce(m.retried, 0) AS retried, coalesce(m.dead_lettered, 0) AS dead_lettered
+       s.min_rsi, s.max_rsi, coalesce(m.retried, 0) AS retried, coalesce(m.dead_lettered, 0) AS "dead-lettered"
   FROM generate_series(:start::timestamptz, :before::timestamptz - interval '1 hour', interval '1 hour') h (hour)
   LEFT JOIN (
     SELECT a.hour, sum(a.executions) AS executions, sum(a.buy_signals) AS buy, sum(a.sell_signals) AS sell,
