@@ -8,8 +8,8 @@ import dagster as dg
 
 from nexus_pipeline.analytics.assets import daily_signal_report, metadata_of
 from nexus_pipeline.analytics.checks import event_time_freshness, pipeline_checks
-from nexus_pipeline.analytics.hours import Window, first_hour
-from nexus_pipeline.analytics.partitions import open_end, weekly
+from nexus_pipeline.analytics.hours import HOUR, Window, first_hour, hour_of
+from nexus_pipeline.analytics.partitions import weekly
 from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.analytics.tables import HOURLY_JOB, JOBS, HourlyTable, RebuildJob, tables_of
 from nexus_pipeline.analytics.windows import replace_window
@@ -54,7 +54,7 @@ def _week_op(table: HourlyTable) -> dg.OpDefinition:
         # The first and the last week are cut to the hours that have a partition.
         window = Window(
             max(week.start.astimezone(UTC), first_hour(partitions_start(load_settings()), now)),
-            min(week.end.astimezone(UTC), open_end(now)),
+            min(week.end.astimezone(UTC), hour_of(now) + HOUR),
         )
         with nexus.connect() as connection:
             done = replace_window(connection, table, window)

@@ -18,34 +18,21 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 PARTITION_TAG = "dagster/partition"
 
 
-def hour_partitions(start: datetime) -> dg.HourlyPartitionsDefinition:
-    """Hours, from the first full one to the open one.
-
-    Raises:
-        WindowError: the start is in the future.
-    """
-    return dg.HourlyPartitionsDefinition(first_hour(start, datetime.now(UTC)), timezone="UTC", end_offset=1)
-
-
-def day_partitions(start: datetime) -> dg.DailyPartitionsDefinition:
-    """Days, from that of the first hour to the open one.
-
-    Raises:
-        WindowError: the start is in the future.
-    """
-    first = first_hour(start, datetime.now(UTC))
-    return dg.DailyPartitionsDefinition(first.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
-
-
-def week_partitions(start: datetime) -> dg.WeeklyPartitionsDefinition:
-    """Weeks, from the Sunday at or before the first hour: the runs of `hourly_aggregates_by_week`.
+def partitions_from(
+    start: datetime,
+) -> tuple[dg.HourlyPartitionsDefinition, dg.DailyPartitionsDefinition, dg.WeeklyPartitionsDefinition]:
+    """Hours, days and weeks (from Sunday), from those of the first full hour to the open ones.
 
     Raises:
         WindowError: the start is in the future.
     """
     first = first_hour(start, datetime.now(UTC))
     sunday = first - timedelta(days=first.isoweekday() % 7)
-    return dg.WeeklyPartitionsDefinition(sunday.strftime(DAY_FORMAT), timezone="UTC", end_offset=1)
+    return (
+        dg.HourlyPartitionsDefinition(first, timezone="UTC", end_offset=1),
+        dg.DailyPartitionsDefinition(first.strftime(DAY_FORMAT), timezone="UTC", end_offset=1),
+        dg.WeeklyPartitionsDefinition(sunday.strftime(DAY_FORMAT), timezone="UTC", end_offset=1),
+    )
 
 
 def hour_key(hour: datetime) -> str:
@@ -64,12 +51,10 @@ def hour_of_key(key: str) -> datetime:
     Raises:
         WindowError: there is no such key.
     """
-    for form in (HOUR_FORMAT, DAY_FORMAT):
-        try:
-            return datetime.strptime(key, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    raise WindowError(f"no partition is named {key!r}: an hour is written 2026-01-31-09:00, in UTC")
+    try:
+        return datetime.strptime(key, HOUR_FORMAT if ":" in key else DAY_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        raise WindowError(f"no partition is named {key!r}: an hour is written 2026-01-31-09:00, in UTC") from None
 
 
 def tags_of(first: str, last: str) -> dict[str, str]:
@@ -87,16 +72,7 @@ def window_of_tags(tags: Mapping[str, str]) -> Window | None:
     last = tags.get(PARTITION_TAG) or tags.get(RANGE_END_TAG)
     if first is None or last is None:
         return None
-    length = HOUR if len(last) == len("2026-01-31-09:00") else DAY
-    return Window(hour_of_key(first), hour_of_key(last) + length)
+    return Window(hour_of_key(first), hour_of_key(last) + (HOUR if ":" in last else DAY))
 
 
-def open_end(now: datetime) -> datetime:
-    """The end of the open hour."""
-    return hour_of(now) + HOUR
-
-
-_START = partitions_start(load_settings())
-hourly = hour_partitions(_START)
-daily = day_partitions(_START)
-weekly = week_partitions(_START)
+hourly, daily, weekly = partitions_from(partitions_start(load_settings()))

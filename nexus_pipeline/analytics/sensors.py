@@ -8,7 +8,7 @@ import dagster as dg
 
 from nexus_pipeline.analytics.hours import DAY, HOUR, WindowError, first_hour, hour_of
 from nexus_pipeline.analytics.jobs import daily_signal_report_job, rebuild_jobs
-from nexus_pipeline.analytics.partitions import day_key, hour_key, tags_of, window_of_tags
+from nexus_pipeline.analytics.partitions import PARTITION_TAG, day_key, hour_key, tags_of, window_of_tags
 from nexus_pipeline.analytics.stale import Range, day_of, mark_closed_hours, ranges_to_rebuild, stale_partitions
 from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.analytics.tables import DAILY_REPORT, JOBS, SIGNALS, TABLES, tables_of
@@ -132,7 +132,7 @@ def _request(job: str, found: Range, assets_of_job: int) -> dg.RunRequest:
     # No run_key: an hour that is stale again must be rebuilt again.
     return dg.RunRequest(
         job_name=job,
-        partition_key=tags.pop("dagster/partition", None),
+        partition_key=tags.pop(PARTITION_TAG, None),
         tags=tags,
         asset_selection=(
             [dg.AssetKey(asset) for asset in sorted(found.assets)] if len(found.assets) < assets_of_job else None

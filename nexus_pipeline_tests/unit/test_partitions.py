@@ -21,12 +21,10 @@ from nexus_pipeline.analytics.hours import (
     window_in_partitions,
 )
 from nexus_pipeline.analytics.partitions import (
-    day_partitions,
     hour_key,
     hour_of_key,
-    hour_partitions,
+    partitions_from,
     tags_of,
-    week_partitions,
     window_of_tags,
 )
 from nexus_pipeline.analytics.previews import markdown_table
@@ -93,20 +91,20 @@ def test_a_range_may_reach_from_the_first_hour_to_the_end_of_the_open_one() -> N
 
 def test_a_start_in_the_future_is_refused_by_name() -> None:
     future = datetime.now(UTC) + DAY
-    for make in (hour_partitions, day_partitions, week_partitions):
-        with pytest.raises(WindowError, match=r"NEXUS_PARTITIONS_START: .* is in the future"):
-            make(future)
+    with pytest.raises(WindowError, match=r"NEXUS_PARTITIONS_START: .* is in the future"):
+        partitions_from(future)
 
 
 def test_a_start_within_an_hour_begins_with_the_next_full_hour() -> None:
     assert first_hour(START + timedelta(minutes=1), NOW) == START + HOUR
     assert first_hour(START, NOW) == START
-    assert hour_partitions(START + timedelta(minutes=1)).get_first_partition_key() == "2026-01-01-01:00"
+    hours, days, _ = partitions_from(START + timedelta(minutes=1))
+    assert (hours.get_first_partition_key(), days.get_first_partition_key()) == ("2026-01-01-01:00", "2026-01-01")
 
 
 def test_the_open_hour_has_a_partition_and_the_next_has_none() -> None:
     open_hour = hour_of(datetime.now(UTC))
-    partitions = hour_partitions(START)
+    partitions, _, _ = partitions_from(START)
     assert partitions.has_partition_key(hour_key(open_hour))
     assert not partitions.has_partition_key(hour_key(open_hour + 2 * HOUR))
     assert not partitions.has_partition_key(hour_key(START - HOUR))
@@ -114,7 +112,7 @@ def test_the_open_hour_has_a_partition_and_the_next_has_none() -> None:
 
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2024-02-29"])
 def test_every_day_has_24_partitions_also_where_the_clocks_change_and_on_a_leap_day(day: str) -> None:
-    partitions = hour_partitions(datetime(2024, 1, 1, tzinfo=UTC))
+    partitions, _, _ = partitions_from(datetime(2024, 1, 1, tzinfo=UTC))
     keys = [key for key in partitions.get_partition_keys() if key.startswith(day)]
     assert keys == [f"{day}-{number:02d}:00" for number in range(24)]
 
@@ -145,8 +143,8 @@ def test_a_backfill_of_any_length_is_at_most_60_runs_that_cover_each_hour_once(h
 
 
 def test_a_year_by_week_is_at_most_60_runs() -> None:
-    start = datetime.now(UTC) - 365 * DAY
-    assert len(week_partitions(start).get_partition_keys()) <= 54
+    _, _, weeks = partitions_from(datetime.now(UTC) - 365 * DAY)
+    assert len(weeks.get_partition_keys()) <= 54
 
 
 HOURS = st.sets(st.integers(0, 400), max_size=120)
