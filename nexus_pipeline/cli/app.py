@@ -1,8 +1,4 @@
-"""Run the `nexus` command: all verbs, exit codes, one line for each error.
-
-Exit codes: 0 on success only, 2 for a user's mistake, 1 for a failure, 130 after Ctrl-C. Each but the first comes
-with one line on stderr. Verbs import heavy libraries themselves, so that `nexus --help` is quick.
-"""
+"""Run the `nexus` command. Verbs import heavy libraries themselves, so that `nexus --help` is quick."""
 
 from __future__ import annotations
 
@@ -12,19 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nexus_pipeline.cli import (  # noqa: F401 - importing a verb registers it
-    backfill,
-    checks,
-    demo,
-    doctor,
-    errors,
-    executions,
-    migrate,
-    report,
-    send,
-    status,
-    up,
-)
+from nexus_pipeline.cli import backfill, checks, demo, doctor, errors, executions, migrate, report, send, status, up
 from nexus_pipeline.cli.output import note, safe
 from nexus_pipeline.cli.root import app
 from nexus_pipeline.errors import InterruptError, NexusError, UnavailableError, UserError
@@ -53,7 +37,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         code = typer.main.get_command(app).main(args=list(arguments), prog_name="nexus", standalone_mode=False)
         if code == InterruptError.exit_code:  # Typer's own handling of Ctrl-C
-            note("nexus: interrupted")
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         note("nexus: interrupted")
@@ -73,8 +57,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _usage(error: Exception) -> int:
     """Say what is wrong with the arguments, and where their help is."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "nexus"
+    command = getattr(getattr(error, "ctx", None), "command_path", "nexus")
     said = " ".join(getattr(error, "format_message", error.__str__)().split())
     note(f"{command}: {safe(said, 500)} (see {command} --help)")
     return UserError.exit_code

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.analytics.tables import HOURLY_JOB, JOBS, tables_of
 from nexus_pipeline.cli.arguments import one_of
@@ -24,13 +24,13 @@ _MEANING = ", ".join(f"{job.choice} for {' and '.join(table.name for table in ta
 def backfill(
     start: Annotated[
         str,
-        typer.Option("--from", metavar="TIME", help="First hour, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z."),
+        Option("--from", metavar="TIME", help="First hour, ISO 8601 with an offset, as in 2026-01-01T00:00:00Z."),
     ],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the last hour, in the same format.")],
+    end: Annotated[str, Option("--to", metavar="TIME", help="End of the last hour, in the same format.")],
     what: Annotated[
-        str, typer.Option(metavar=f"[{'|'.join(_CHOICES)}]", help=f"Which tables: {_MEANING}, or all.")
+        str, Option(metavar=f"[{'|'.join(_CHOICES)}]", help=f"Which tables: {_MEANING}, or all.")
     ] = HOURLY_JOB.choice,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rebuild the hourly tables of a range from the executions, in runs that the Dagster UI shows."""
     from nexus_pipeline.analytics.backfill import run_backfill, tables_of_choice, window_of_arguments

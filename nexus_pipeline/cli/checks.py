@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import console, counted, say_json, table
 from nexus_pipeline.cli.root import app
@@ -13,8 +13,8 @@ from nexus_pipeline.errors import FailedError
 
 @app.command(short_help="Show the newest results of the asset checks.", epilog="Example: nexus checks --strict")
 def checks(
-    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as failures.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Treat warnings as failures.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """Show the newest result of each asset check.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import console, counted, safe, say_json, table
 from nexus_pipeline.cli.root import app
@@ -13,8 +13,8 @@ from nexus_pipeline.errors import FailedError
 
 @app.command(short_help="Check the installation and the database.", epilog="Example: nexus doctor --json")
 def doctor(
-    port: Annotated[int, typer.Option(help="TCP port that the Dagster UI will use.", min=1, max=65535)] = 3000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each check.")] = False,
+    port: Annotated[int, Option(help="TCP port that the Dagster UI will use.", min=1, max=65535)] = 3000,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON array with an object for each check.")] = False,
 ) -> None:
     """Check folder, port, server, schema, pgmq, privileges and clock, and say how to fix each.
 

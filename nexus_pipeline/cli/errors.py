@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, utf8
 from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, say_list, table
@@ -18,24 +19,24 @@ errors_app = typer.Typer(
 )
 app.add_typer(errors_app, name="errors", short_help="List, show, redrive or discard dead letters.")
 
-_Ids = Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids of dead letters.", show_default=False)]
-_Class = Annotated[str | None, typer.Option("--class", metavar="CLASS", help="All of this error class.", callback=utf8)]
-_All = Annotated[bool, typer.Option("--all", help="All that wait for an action.")]
-_Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Reason, for the record.", callback=utf8)]
+_Ids = Annotated[list[int] | None, Argument(metavar="ID", help="Ids of dead letters.", show_default=False)]
+_Class = Annotated[str | None, Option("--class", metavar="CLASS", help="All of this error class.", callback=utf8)]
+_All = Annotated[bool, Option("--all", help="All that wait for an action.")]
+_Reason = Annotated[str | None, Option(metavar="TEXT", help="Reason, for the record.", callback=utf8)]
 _Limit = Annotated[
-    int | None, typer.Option(metavar="N", min=1, max=2**31 - 1, help="With --class or --all: at most the N oldest.")
+    int | None, Option(metavar="N", min=1, max=2**31 - 1, help="With --class or --all: at most the N oldest.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 
 
 @errors_app.command("list", epilog="Example: nexus errors list --class invalid_input --limit 5")
 def list_errors(
     error_class: Annotated[
-        str | None, typer.Option("--class", metavar="CLASS", help="Only this error class.", callback=utf8)
+        str | None, Option("--class", metavar="CLASS", help="Only this error class.", callback=utf8)
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 50,
-    by_class: Annotated[bool, typer.Option("--by-class", help="Count by error class.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    limit: Annotated[int, Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 50,
+    by_class: Annotated[bool, Option("--by-class", help="Count by error class.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List the dead letters that wait for an action, newest first."""
     from nexus_pipeline.queues.dead_letters import count_by_class, list_dead_letters
@@ -53,11 +54,8 @@ def list_errors(
     else:
         columns = ("id", "since", "class", "code", "attempts", "queue", "message", "reason")
         cells = [
-            (
-                each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
-                each.original_queue, each.original_msg_id, each.error_message,
-            )
-            for each in found
+            (each.dead_letter_id, each.dead_lettered_at, each.error_class, each.error_code, each.attempts,
+             each.original_queue, each.original_msg_id, each.error_message) for each in found
         ]  # fmt: skip
         made = table(columns, cells, numbers=("id", "attempts", "message"))
         made.columns[-1].overflow = "fold"
@@ -66,7 +64,7 @@ def list_errors(
 
 @errors_app.command("show", short_help="Show one dead letter in full.", epilog="Example: nexus errors show 12")
 def show_error(
-    dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID)], as_json: _Json = False
+    dead_letter_id: Annotated[int, Argument(metavar="ID", min=1, max=MAX_ID)], as_json: _Json = False
 ) -> None:
     """Show one dead letter in full: the message, every attempt at it, and every action."""
     from nexus_pipeline.queues.dead_letters import dead_letter_history
@@ -102,7 +100,7 @@ def discard(
     everything: _All = False,
     reason: _Reason = None,
     limit: _Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, for --class and --all.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Do not ask, for --class and --all.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Discard dead letters: they move from their queue to its archive."""
@@ -149,7 +147,6 @@ def _act(
 
 
 def _confirm(error_class: str | None, limit: int | None) -> None:
-    """Ask on the terminal before many are discarded."""
     from nexus_pipeline.queues.dead_letters import count_by_class
 
     if not sys.stdin.isatty():

@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from typer import Argument, Option
 
 from nexus_pipeline.cli.arguments import MAX_ID, MAX_ROWS, one_of, parse_since, utf8
 from nexus_pipeline.cli.output import database, safe, say_json, say_list, table
@@ -24,21 +25,17 @@ app.add_typer(executions_app, name="executions", short_help="List decisions, or 
 def executions(
     context: typer.Context,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help="completed, retrying, error, pending or processing.")
+        str | None, Option(metavar="STATUS", help="completed, retrying, error, pending or processing.")
     ] = None,
-    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="Only this symbol.", callback=utf8)] = None,
-    signal: Annotated[
-        str | None, typer.Option(metavar="SIGNAL", help="BUY, SELL or HOLD, strong signals included.")
-    ] = None,
-    msg_id: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=MAX_ID, help="Only attempts at this message.")
-    ] = None,
+    symbol: Annotated[str | None, Option(metavar="TEXT", help="Only this symbol.", callback=utf8)] = None,
+    signal: Annotated[str | None, Option(metavar="SIGNAL", help="BUY, SELL or HOLD, strong signals included.")] = None,
+    msg_id: Annotated[int | None, Option(metavar="N", min=0, max=MAX_ID, help="Only attempts at this message.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="Since then, as in 90s, 30m, 1h, 2d, 1w, or 2026-01-31T09:00:00Z."),
+        Option(metavar="WHEN", help="Since then, as in 90s, 30m, 1h, 2d, 1w, or 2026-01-31T09:00:00Z."),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    limit: Annotated[int, Option(metavar="N", min=1, max=MAX_ROWS, help="Maximum number of rows.")] = 20,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List decisions, newest first, or show one in full."""
     if context.invoked_subcommand is not None:
@@ -59,12 +56,9 @@ def executions(
         return
     columns = ["id", "created", "status", "symbol", "signal", "rsi", "confidence", "risk", "attempt", "message", "ms"]
     rows = [
-        [
-            each.id, each.created_at, each.status, each.symbol, each.signal or each.error_class, each.rsi,
-            None if each.confidence is None else f"{each.confidence:.2f}",
-            each.risk_level, each.attempt, each.msg_id, each.processing_time_ms,
-        ]
-        for each in found
+        (each.id, each.created_at, each.status, each.symbol, each.signal or each.error_class, each.rsi,
+         None if each.confidence is None else f"{each.confidence:.2f}", each.risk_level, each.attempt, each.msg_id,
+         each.processing_time_ms) for each in found
     ]  # fmt: skip
     made = table(columns, rows, numbers=("rsi", "confidence", "attempt", "message", "ms"))
     for column, width in zip(made.columns, (36, 20), strict=False):
@@ -78,8 +72,8 @@ def executions(
     epilog="Example: nexus executions show 019a3c1e-7b1f-7cc2-8d0a-5f6e7a8b9c0d",
 )
 def show_execution(
-    execution_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the execution, a UUID.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    execution_id: Annotated[str, Argument(metavar="ID", help="Id of the execution, a UUID.")],
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show one execution in full: the request, the decision, or why it failed."""
     from nexus_pipeline.executions import find_execution

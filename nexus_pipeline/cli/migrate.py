@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import counted, safe, say, say_json
 from nexus_pipeline.cli.root import app
@@ -16,10 +16,10 @@ from nexus_pipeline.errors import NotFoundError, UserError
 )
 def migrate(
     to: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Roll back every migration after NAME; `nothing` rolls back all.")
+        str | None, Option(metavar="NAME", help="Roll back every migration after NAME; `nothing` rolls back all.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Confirm that the data of those migrations is deleted.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Confirm that the data of those migrations is deleted.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Bring the schema and pgmq up to date, or roll migrations back.
 

@@ -34,11 +34,7 @@ _PROGRESS_AFTER_SECONDS = 0.7
 
 @contextmanager
 def database() -> Iterator[Connection]:
-    """A connection to the database, which is started if it is the embedded one, and migrated.
-
-    Raises:
-        UserError, UnavailableError: with one line that says what to do.
-    """
+    """A connection to the database, which is started if it is the embedded one, and migrated."""
     from psycopg.types.json import set_json_loads
 
     from nexus_pipeline.database.connection import connect

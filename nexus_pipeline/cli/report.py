@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import console, counted, database, safe, say, say_json, table
 from nexus_pipeline.cli.root import app
@@ -15,9 +15,9 @@ _MAX_HOURS = 24 * 366
 @app.command(short_help="Show the last hours at a glance.", epilog="Example: nexus report --hours 48")
 def report(
     hours: Annotated[
-        int, typer.Option(metavar="N", min=1, max=_MAX_HOURS, help="Number of hours, including the current one.")
+        int, Option(metavar="N", min=1, max=_MAX_HOURS, help="Number of hours, including the current one.")
     ] = 24,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with an object for each hour.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON array with an object for each hour.")] = False,
 ) -> None:
     """Show the last hours of processing: for each figure a line with a bar for each hour."""
     from nexus_pipeline.analytics.report import hours_report
@@ -29,5 +29,4 @@ def report(
         return
     first, last = found.hours[0].hour, found.hours[-1].hour
     say(f"{counted(hours, 'hour')} from {safe(first)} to {safe(last)} (not over yet)")
-    rows = [(name, bars, total) for name, bars, total in found.lines()]
-    console().print(table(("", "over time", "total or highest"), rows, numbers=("total or highest",)))
+    console().print(table(("", "over time", "total or highest"), found.lines(), numbers=("total or highest",)))

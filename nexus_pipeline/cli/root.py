@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from nexus_pipeline.errors import UserError
 
-# The order of the verbs in `nexus --help`; a verb that is not named here stands at the end.
 _ORDER = (
-    "up", "down", "demo", "migrate", "doctor", "send", "status", "executions", "errors",
-    "backfill", "report", "checks",
+    "up", "down", "demo", "migrate", "doctor", "send", "status", "executions", "errors", "backfill", "report", "checks"
 )  # fmt: skip
 
 
@@ -19,8 +18,7 @@ class _Verbs(typer.core.TyperGroup):
     """Lists the verbs in the order of use instead of groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        names = super().list_commands(ctx)
-        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
 app = typer.Typer(
@@ -47,7 +45,7 @@ def _version(wanted: bool) -> None:
 def _nexus(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        bool, Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from nexus_pipeline.cli.output import counted, database, note, progress, safe, say, say_json
 from nexus_pipeline.cli.root import app
@@ -33,34 +33,30 @@ _SPOOL_IN_MEMORY_BYTES = 8 << 20
 )
 def send(
     stdin: Annotated[
-        str | None, typer.Argument(metavar="-", help="Send JSON lines from standard input.", show_default=False)
+        str | None, Argument(metavar="-", help="Send JSON lines from standard input.", show_default=False)
     ] = None,
-    rsi: Annotated[str | None, typer.Option(metavar="NUMBER", help="Relative strength index, 0 to 100.")] = None,
-    price: Annotated[str | None, typer.Option(metavar="NUMBER", help="Price, 0 or more.")] = None,
-    volume: Annotated[str | None, typer.Option(metavar="NUMBER", help="Volume, 0 or more.")] = None,
-    symbol: Annotated[str | None, typer.Option(metavar="TEXT", help="Instrument, as in EURUSD.")] = None,
-    trend: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Trend of the market: bullish, bearish or other.")
-    ] = None,
+    rsi: Annotated[str | None, Option(metavar="NUMBER", help="Relative strength index, 0 to 100.")] = None,
+    price: Annotated[str | None, Option(metavar="NUMBER", help="Price, 0 or more.")] = None,
+    volume: Annotated[str | None, Option(metavar="NUMBER", help="Volume, 0 or more.")] = None,
+    symbol: Annotated[str | None, Option(metavar="TEXT", help="Instrument, as in EURUSD.")] = None,
+    trend: Annotated[str | None, Option(metavar="TEXT", help="Trend of the market: bullish, bearish or other.")] = None,
     occurred_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Time of the event, as in 2026-01-31T09:00:00Z.")
+        str | None, Option(metavar="TIME", help="Time of the event, as in 2026-01-31T09:00:00Z.")
     ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Strategy that decides; unset: enhanced_rsi.")
-    ] = None,
+    strategy: Annotated[str | None, Option(metavar="NAME", help="Strategy that decides; unset: enhanced_rsi.")] = None,
     event_id: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Identify the event: it is queued once, however often sent.")
+        str | None, Option(metavar="TEXT", help="Identify the event: it is queued once, however often sent.")
     ] = None,
-    source: Annotated[str | None, typer.Option(metavar="TEXT", help="Origin of the request.")] = None,
+    source: Annotated[str | None, Option(metavar="TEXT", help="Origin of the request.")] = None,
     json_request: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Send one request as JSON instead of the options above.")
+        str | None, Option(metavar="JSON", help="Send one request as JSON instead of the options above.")
     ] = None,
-    file: Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="Send a file of JSON lines.")] = None,
-    count: Annotated[int, typer.Option(metavar="N", min=1, max=_MAX_REPEATS, help="Send the request N times.")] = 1,
-    queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to send to.")] = "workflow_main_queue",
-    delay: Annotated[int, typer.Option(min=0, max=_YEAR_SECONDS, metavar="SECONDS", help="Deliver after SECONDS.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Send what the rules refuse, and to any queue.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    file: Annotated[str | None, Option("--file", "-f", metavar="FILE", help="Send a file of JSON lines.")] = None,
+    count: Annotated[int, Option(metavar="N", min=1, max=_MAX_REPEATS, help="Send the request N times.")] = 1,
+    queue: Annotated[str, Option(metavar="NAME", help="Queue to send to.")] = "workflow_main_queue",
+    delay: Annotated[int, Option(min=0, max=_YEAR_SECONDS, metavar="SECONDS", help="Deliver after SECONDS.")] = 0,
+    force: Annotated[bool, Option("--force", help="Send what the rules refuse, and to any queue.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send one request, a file of JSON lines, or standard input (-).
 
@@ -196,11 +192,8 @@ def _handled(total: Sent, requests: int) -> str:
 
 def _sentence(total: Sent, queue: str) -> str:
     known = f"; {counted(total.duplicates, 'duplicate')} left out" if total.duplicates else ""
-    messages = ""
-    if total.sent == 1:
-        messages = f" as message {total.first_msg_id}"
-    elif total.sent > 1:
-        messages = f" as messages {total.first_msg_id} to {total.last_msg_id}"
+    ids = f"s {total.first_msg_id} to {total.last_msg_id}" if total.sent > 1 else f" {total.first_msg_id}"
+    messages = f" as message{ids}" if total.sent else ""
     return f"sent {counted(total.sent, 'request')} to {queue}{messages}{known}"
 
 

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import console, counted, database, safe, say_json, table
 from nexus_pipeline.cli.root import app
@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     epilog="Example: nexus status --json, or to keep watching: nexus status --watch 2",
 )
 def status(
-    queue: Annotated[str, typer.Option(metavar="NAME", help="Queue to show.")] = "workflow_main_queue",
-    watch: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0.5, max=3600, help="Repeat until Ctrl-C.")
-    ] = None,
+    queue: Annotated[str, Option(metavar="NAME", help="Queue to show.")] = "workflow_main_queue",
+    watch: Annotated[float | None, Option(metavar="SECONDS", min=0.5, max=3600, help="Repeat until Ctrl-C.")] = None,
     recount: Annotated[
         bool,
-        typer.Option("--recount", help="Count the whole archive again, not only what was sent since the last count."),
+        Option("--recount", help="Count the whole archive again, not only what was sent since the last count."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where every message is, and whether the counts add up; end with 1 when they do not."""
     from nexus_pipeline.queues.names import checked_queue

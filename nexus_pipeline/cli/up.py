@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from nexus_pipeline.cli.output import note, say, say_json
 from nexus_pipeline.cli.root import app
@@ -16,23 +16,23 @@ _MARGIN_SECONDS = 30
     short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --detach --port 3001"
 )
 def up(
-    port: Annotated[int, typer.Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
-    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
+    port: Annotated[int, Option(help="TCP port of the Dagster UI, on loopback.", min=1, max=65535)] = 3000,
+    detach: Annotated[bool, Option("--detach", help="Run in the background.")] = False,
 ) -> None:
     """Start the database, the Dagster UI and the daemon; Ctrl-C stops them after the runs in progress."""
     from nexus_pipeline.local.up import run, run_detached
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
-    if not detach:
+    if detach:
+        say(f"Dagster UI   {run_detached(settings, port)}")
+        say(f"running in the background (log: {settings.home / 'logs' / 'up.log'}); `nexus down` stops it")
+    else:
         run(settings, port)
-        return
-    say(f"Dagster UI   {run_detached(settings, port)}")
-    say(f"running in the background (log: {settings.home / 'logs' / 'up.log'}); `nexus down` stops it")
 
 
 @app.command(short_help="Stop everything, including the embedded database.", epilog="Example: nexus down")
-def down(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def down(as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False) -> None:
     """Stop the processes of `nexus up` and the embedded database server.
 
     Data is kept. The command does not stop a server that NEXUS_DATABASE_URL names.
