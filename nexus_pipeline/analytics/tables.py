@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from psycopg import sql
-
 from nexus_pipeline.database.statements import queries
 
 DAILY_REPORT = "daily_signal_report"
@@ -69,8 +67,10 @@ class HourlyTable:
         """The named statements of the table."""
         return queries(self.name)
 
-    def compose(self, statement: Any) -> sql.Composed:
+    def compose(self, statement: Any) -> Any:
         """A statement for any table, with this one's name, hour column and key as {table}, {hour} and {key}."""
+        from psycopg import sql  # `nexus --help` reads the tables, without psycopg
+
         return sql.SQL(statement.sql).format(
             table=sql.Identifier("public", self.name),
             hour=sql.Identifier(self.hour_column),
