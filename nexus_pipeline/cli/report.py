@@ -20,13 +20,13 @@ def report(
     as_json: Annotated[bool, Option("--json", help="Print a JSON array with an object for each hour.")] = False,
 ) -> None:
     """Show the last hours of processing: for each figure a line with a bar for each hour."""
-    from nexus_pipeline.analytics.report import hours_report
+    from nexus_pipeline.analytics.report import hours_report, report_lines
 
     with database() as connection:
         found = hours_report(connection, hours)
     if as_json:
-        say_json(found.hours)
+        say_json(found)
         return
-    first, last = found.hours[0].hour, found.hours[-1].hour
+    first, last = found[0]["hour"], found[-1]["hour"]
     say(f"{counted(hours, 'hour')} from {safe(first)} to {safe(last)} (not over yet)")
-    console().print(table(("", "over time", "total or highest"), found.lines(), numbers=("total or highest",)))
+    console().print(table(("", "over time", "total or highest"), report_lines(found), numbers=("total or highest",)))

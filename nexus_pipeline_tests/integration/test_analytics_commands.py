@@ -14,7 +14,7 @@ import pytest
 from nexus_pipeline.analytics.backfill import run_backfill, window_of_arguments
 from nexus_pipeline.analytics.hours import DAY, HOUR, Window, hour_of
 from nexus_pipeline.analytics.partitions import hour_key
-from nexus_pipeline.analytics.report import hours_report
+from nexus_pipeline.analytics.report import hours_report, report_lines
 from nexus_pipeline.analytics.tables import HOURLY_METRICS, SIGNALS, TABLES
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.errors import FailedError, UserError
@@ -204,19 +204,14 @@ def test_the_report_shows_the_last_hours_as_the_dashboard_does(connection: Conne
         execution(connection, hour_of(now) - number * HOUR + timedelta(seconds=1), rsi=rsi, took_ms=10 * (number + 1))
     execution(connection, hour_of(now) - 3 * HOUR + timedelta(seconds=1), status="error")
     report = hours_report(connection, 24)
-    assert len(report.hours) == 24
-    assert report.hours[-1].hour == hour_of(now)
-    assert (report.total("total_executions"), report.total("buy_signals"), report.total("failed")) == (4, 1, 1)
-    dashboard = connection.execute(
-        "SELECT hour, total_executions, successful, failed, buy_signals, sell_signals, hold_signals"
-        " FROM trading_workflow_dashboard"
-    ).fetchall()
-    shown = [hour for hour in report.hours if hour.total_executions]
-    assert sorted(dashboard) == [
-        (h.hour, h.total_executions, h.successful, h.failed, h.buy_signals, h.sell_signals, h.hold_signals)
-        for h in shown
-    ]
-    lines = {name: (bars, total) for name, bars, total in report.lines()}
+    assert len(report) == 24
+    assert report[-1]["hour"] == hour_of(now)
+    lines = {name: (bars, total) for name, bars, total in report_lines(report)}
+    assert (lines["executions"][1], lines["BUY"][1], lines["dead-lettered"][1]) == ("4", "1", "1")
+    columns = ("hour", "total_executions", "successful", "failed", "buy_signals", "sell_signals", "hold_signals")
+    dashboard = connection.execute(f"SELECT {', '.join(columns)} FROM trading_workflow_dashboard").fetchall()
+    shown = [hour for hour in report if hour["total_executions"]]
+    assert sorted(dashboard) == [tuple(hour[column] for column in columns) for hour in shown]
     assert lines["executions"] == (" " * 20 + "█" + "  " + "▃", "4")
     assert lines["p95, ms"][1] == "40.0"
-    assert hours_report(connection, 48).total("total_executions") == 5
+    assert sum(hour["total_executions"] for hour in hours_report(connection, 48)) == 5

@@ -28,7 +28,7 @@ from nexus_pipeline.analytics.partitions import (
     window_of_tags,
 )
 from nexus_pipeline.analytics.previews import markdown_table
-from nexus_pipeline.analytics.report import HoursReport, ReportHour, sparkline
+from nexus_pipeline.analytics.report import report_lines, sparkline
 from nexus_pipeline.analytics.stale import MAX_PARTITIONS_PER_RANGE, MAX_RANGES, Range, ranges_to_rebuild
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -210,8 +210,10 @@ def test_a_sparkline_has_a_bar_for_each_value_and_none_for_nothing(values: list[
 
 
 def test_a_report_of_many_hours_is_as_wide_as_a_terminal_and_loses_nothing() -> None:
-    hours = [ReportHour(START + n * HOUR, 1, 1, 0, 0, float(n), None, 1, 0, 0) for n in range(1000)]
-    lines = HoursReport(hours).lines()
+    counts = dict.fromkeys(("successful", "failed", "retried", "buy_signals", "sell_signals", "hold_signals"), 0)
+    times = {"p95_processing_time": None}
+    hours = [{"total_executions": 1, **counts, **times, "avg_processing_time": float(n)} for n in range(1000)]
+    lines = report_lines(hours)
     assert {len(bars) for _, bars, _ in lines} == {91}
     assert lines[0] == ("executions", "█" * 91, "1,000")
     assert [total for name, _, total in lines if name == "average, ms"] == ["999.0"]
