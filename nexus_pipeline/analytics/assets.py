@@ -32,7 +32,7 @@ def _hourly_asset(table: HourlyTable) -> dg.AssetsDefinition:
         description=table.description,
         metadata={
             "dagster/column_schema": dg.TableSchema(
-                [dg.TableColumn(each.name, type=each.type, description=each.description) for each in table.columns]
+                [dg.TableColumn(name, type=kind, description=text) for name, kind, text in table.columns]
             ),
             "dagster/table_name": f"public.{table.name}",
         },

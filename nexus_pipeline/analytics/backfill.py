@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nexus_pipeline.analytics.hours import HOUR, Window, parse_hour, window_in_partitions
+from nexus_pipeline.analytics.hours import HOUR, Window, parse_hour, require_partitions
 from nexus_pipeline.analytics.start import partitions_start
 from nexus_pipeline.analytics.tables import HOURLY_JOB, JOBS, HourlyTable, tables_of
 from nexus_pipeline.database.ready import ready_database
@@ -60,7 +60,8 @@ def window_of_arguments(settings: Settings, start: str, end: str) -> Window:
     """
     window = Window(parse_hour(start, "--from"), parse_hour(end, "--to"))
     ready_database(settings)
-    return window_in_partitions(window.start, window.before, partitions_start(settings), datetime.now(UTC))
+    require_partitions(window, partitions_start(settings), datetime.now(UTC))
+    return window
 
 
 def run_backfill(

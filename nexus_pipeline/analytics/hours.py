@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -35,10 +34,6 @@ class Window:
     def __len__(self) -> int:
         """How many hours."""
         return round((self.before - self.start) / HOUR)
-
-    def hours(self) -> Iterator[datetime]:
-        """Each hour's start, oldest first."""
-        return (self.start + number * HOUR for number in range(len(self)))
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -83,23 +78,17 @@ def first_hour(start: datetime, now: datetime) -> datetime:
     return first
 
 
-def window_in_partitions(start: datetime, before: datetime, partitions_start: datetime, now: datetime) -> Window:
-    """The window, if each of its hours has a partition: from the first to the open one.
+def require_partitions(window: Window, start: datetime, now: datetime) -> None:
+    """Check that each hour of the window has a partition: from the first, by `partitions_start`, to the open one.
 
     Raises:
-        WindowError: it is reversed, empty, or reaches outside.
+        WindowError: it reaches outside.
     """
-    window = Window(start, before)
-    first, end = first_hour(partitions_start, now), hour_of(now) + HOUR
-    if start >= end:
-        raise WindowError(f"the range starts at {start.isoformat()}, in the future")
-    if start < first:
-        raise WindowError(
-            f"the range starts at {start.isoformat()}, before the first partition {first.isoformat()}"
-            " (NEXUS_PARTITIONS_START)"
-        )
-    if before > end:
-        raise WindowError(
-            f"the range ends at {before.isoformat()}, after the open hour, which ends at {end.isoformat()}"
-        )
-    return window
+    first, end = first_hour(start, now), hour_of(now) + HOUR
+    starts, ends = f"the range starts at {window.start.isoformat()}", f"the range ends at {window.before.isoformat()}"
+    if window.start >= end:
+        raise WindowError(f"{starts}, in the future")
+    if window.start < first:
+        raise WindowError(f"{starts}, before the first partition {first.isoformat()} (NEXUS_PARTITIONS_START)")
+    if window.before > end:
+        raise WindowError(f"{ends}, after the open hour, which ends at {end.isoformat()}")

@@ -8,7 +8,7 @@ To add a table, write a migration (the table, and its row in `nexus.hourly_table
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nexus_pipeline.database.statements import queries
 
@@ -32,19 +32,13 @@ class RebuildJob:
     """Whether a schedule runs it for each hour that closes; the tables of the others follow by the sensor."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column, as the UI and the docs show it."""
 
     name: str
     type: str
-    meaning: str
-    unit: str = ""
-
-    @property
-    def description(self) -> str:
-        """The meaning with its unit."""
-        return f"{self.meaning}, {self.unit}" if self.unit else self.meaning
+    description: str
+    """Its meaning and unit."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ SIGNALS = HourlyTable(
     hour_column="hour",
     key=("hour", "symbol", "strategy"),
     columns=(
-        Column("hour", _TIME, "start of the event hour: occurred_at, else enqueued_at", "UTC"),
+        Column("hour", _TIME, "start of the event hour: occurred_at, else enqueued_at, UTC"),
         Column("symbol", "text", "'(none)' for executions without one"),
         Column("strategy", "text", "'(none)' for failures before a strategy was known"),
         Column("executions", _COUNT, "final executions: completed + failed"),
@@ -100,20 +94,20 @@ SIGNALS = HourlyTable(
         Column("hold_signals", _COUNT, "HOLD decisions"),
         Column("strong_buy_signals", _COUNT, "BUY decisions with the trend"),
         Column("strong_sell_signals", _COUNT, "SELL decisions with the trend"),
-        Column("avg_rsi", _NUMBER, "average RSI of the decisions", "0 to 100"),
-        Column("min_rsi", _NUMBER, "lowest RSI", "0 to 100"),
-        Column("max_rsi", _NUMBER, "highest RSI", "0 to 100"),
-        Column("avg_confidence", _NUMBER, "average confidence of the decisions", "0 to 1"),
-        Column("min_confidence", _NUMBER, "lowest confidence", "0 to 1"),
-        Column("max_confidence", _NUMBER, "highest confidence", "0 to 1"),
-        Column("avg_strength", _NUMBER, "average trade strength of the decisions", "0 to 1"),
-        Column("min_strength", _NUMBER, "lowest trade strength", "0 to 1"),
-        Column("max_strength", _NUMBER, "highest trade strength", "0 to 1"),
+        Column("avg_rsi", _NUMBER, "average RSI of the decisions, 0 to 100"),
+        Column("min_rsi", _NUMBER, "lowest RSI, 0 to 100"),
+        Column("max_rsi", _NUMBER, "highest RSI, 0 to 100"),
+        Column("avg_confidence", _NUMBER, "average confidence of the decisions, 0 to 1"),
+        Column("min_confidence", _NUMBER, "lowest confidence, 0 to 1"),
+        Column("max_confidence", _NUMBER, "highest confidence, 0 to 1"),
+        Column("avg_strength", _NUMBER, "average trade strength of the decisions, 0 to 1"),
+        Column("min_strength", _NUMBER, "lowest trade strength, 0 to 1"),
+        Column("max_strength", _NUMBER, "highest trade strength, 0 to 1"),
         Column("low_risk", _COUNT, "decisions of low risk"),
         Column("medium_risk", _COUNT, "decisions of medium risk"),
         Column("high_risk", _COUNT, "decisions of high risk"),
-        Column("first_price", _NUMBER, "price of the earliest decision whose request has one", "quote currency"),
-        Column("last_price", _NUMBER, "price of the latest decision whose request has one", "quote currency"),
+        Column("first_price", _NUMBER, "price of the earliest decision whose request has one, quote currency"),
+        Column("last_price", _NUMBER, "price of the latest decision whose request has one, quote currency"),
         Column("volume", _NUMBER, "sum over the decisions whose requests have one"),
     ),
     job=HOURLY_JOB,
@@ -128,22 +122,22 @@ HOURLY_METRICS = HourlyTable(
     hour_column="hour",
     key=("hour",),
     columns=(
-        Column("hour", _TIME, "start of the processing hour", "UTC"),
+        Column("hour", _TIME, "start of the processing hour, UTC"),
         Column("total_executions", _COUNT, "attempts: successful + failed"),
         Column("successful", _COUNT, "attempts that came to a decision"),
         Column("failed", _COUNT, "attempts that failed: retried + dead_lettered"),
         Column("retried", _COUNT, "failed attempts that were followed by another"),
         Column("dead_lettered", _COUNT, "failed attempts that were the last"),
-        Column("success_rate", _NUMBER, "successful / total_executions", "0 to 1"),
-        Column("throughput_per_s", _NUMBER, "attempts per second, over the whole hour", "1/s"),
-        Column("avg_processing_ms", _FLOAT, "average time from claim to decision", "ms"),
-        Column("p50_processing_ms", _FLOAT, "median time from claim to decision", "ms"),
-        Column("p95_processing_ms", _FLOAT, "95th percentile from claim to decision", "ms"),
-        Column("p99_processing_ms", _FLOAT, "99th percentile from claim to decision", "ms"),
-        Column("p50_wait_ms", _FLOAT, "median time from enqueue to claim", "ms"),
-        Column("p95_wait_ms", _FLOAT, "95th percentile from enqueue to claim", "ms"),
-        Column("p99_wait_ms", _FLOAT, "99th percentile from enqueue to claim", "ms"),
-        Column("oldest_wait_ms", _FLOAT, "longest time from enqueue to claim", "ms"),
+        Column("success_rate", _NUMBER, "successful / total_executions, 0 to 1"),
+        Column("throughput_per_s", _NUMBER, "attempts per second, over the whole hour, 1/s"),
+        Column("avg_processing_ms", _FLOAT, "average time from claim to decision, ms"),
+        Column("p50_processing_ms", _FLOAT, "median time from claim to decision, ms"),
+        Column("p95_processing_ms", _FLOAT, "95th percentile from claim to decision, ms"),
+        Column("p99_processing_ms", _FLOAT, "99th percentile from claim to decision, ms"),
+        Column("p50_wait_ms", _FLOAT, "median time from enqueue to claim, ms"),
+        Column("p95_wait_ms", _FLOAT, "95th percentile from enqueue to claim, ms"),
+        Column("p99_wait_ms", _FLOAT, "99th percentile from enqueue to claim, ms"),
+        Column("oldest_wait_ms", _FLOAT, "longest time from enqueue to claim, ms"),
     ),
     job=HOURLY_JOB,
     in_daily_report=True,
@@ -162,7 +156,7 @@ METRICS = HourlyTable(
         Column("metric_type", "character varying", "queue_wait_ms, processing_ms, end_to_end_ms or attempts"),
         Column("metric_value", _NUMBER, "the value, in metric_unit"),
         Column("metric_unit", "character varying", "ms or count"),
-        Column("recorded_at", _TIME, "when the attempt was settled", "UTC"),
+        Column("recorded_at", _TIME, "when the attempt was settled, UTC"),
     ),
     job=METRICS_JOB,
     in_daily_report=False,

@@ -15,7 +15,16 @@ from nexus_pipeline.analytics.tables import HOURLY_METRICS, METRICS, SIGNALS, TA
 from nexus_pipeline.analytics.windows import replace_window, summarize
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.database.statements import queries
-from nexus_pipeline_tests.support.analytics import ALL, differences, execution, hour, rebuild_all, stale, window
+from nexus_pipeline_tests.support.analytics import (
+    ALL,
+    differences,
+    execution,
+    hour,
+    hours_in,
+    rebuild_all,
+    stale,
+    window,
+)
 from nexus_pipeline_tests.support.commands import PROJECT
 from nexus_pipeline_tests.support.queues import one
 
@@ -44,7 +53,7 @@ def test_hour_by_hour_gives_the_same_rows_as_one_range_and_twice_the_same_as_onc
     replace_window(connection, table, ALL)
     at_once = connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall()
     connection.execute(f"DELETE FROM {table.name}")
-    for start in window("2026-01-06T00", 24 * 6).hours():
+    for start in hours_in(window("2026-01-06T00", 24 * 6)):
         for _ in range(2):
             replace_window(connection, table, Window(start, start + HOUR))
     assert connection.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2, 3").fetchall() == at_once

@@ -59,7 +59,7 @@ FAILURES = _Table(
     hour_column="hour",
     key=("hour", "symbol"),
     columns=(
-        tables.Column("hour", "timestamp with time zone", "start of the processing hour", "UTC"),
+        tables.Column("hour", "timestamp with time zone", "start of the processing hour, UTC"),
         tables.Column("symbol", "text", "the symbol"),
         tables.Column("failures", "bigint", "dead letters"),
     ),

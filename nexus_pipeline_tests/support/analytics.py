@@ -153,6 +153,11 @@ def window(text: str, hours: int = 1) -> Window:
     return Window(hour(text), hour(text) + hours * HOUR)
 
 
+def hours_in(window: Window) -> list[datetime]:
+    """The start of each hour of the window, oldest first."""
+    return [window.start + number * HOUR for number in range(len(window))]
+
+
 def stale(connection: Connection, asset: str) -> set[datetime]:
     """All partitions of the asset that have a mark."""
     rows = connection.execute("SELECT DISTINCT start FROM nexus.stale_marks WHERE asset = %s", (asset,)).fetchall()

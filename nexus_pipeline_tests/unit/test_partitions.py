@@ -18,7 +18,7 @@ from nexus_pipeline.analytics.hours import (
     first_hour,
     hour_of,
     parse_hour,
-    window_in_partitions,
+    require_partitions,
 )
 from nexus_pipeline.analytics.partitions import (
     hour_key,
@@ -30,6 +30,7 @@ from nexus_pipeline.analytics.partitions import (
 from nexus_pipeline.analytics.previews import markdown_table
 from nexus_pipeline.analytics.report import report_lines, sparkline
 from nexus_pipeline.analytics.stale import MAX_PARTITIONS_PER_RANGE, MAX_RANGES, Range, ranges_to_rebuild
+from nexus_pipeline_tests.support.analytics import hours_in
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 22, 20, 15, tzinfo=UTC)
@@ -81,12 +82,13 @@ def test_a_time_with_offset_is_its_hour_in_utc(text: str, hour: datetime) -> Non
 )
 def test_a_range_that_is_reversed_or_reaches_outside_is_refused(start: datetime, before: datetime, why: str) -> None:
     with pytest.raises(WindowError, match=why):
-        window_in_partitions(start, before, START, NOW)
+        require_partitions(Window(start, before), START, NOW)
 
 
 def test_a_range_may_reach_from_the_first_hour_to_the_end_of_the_open_one() -> None:
-    window = window_in_partitions(START, hour_of(NOW) + HOUR, START, NOW)
-    assert len(window) == len(list(window.hours())) == 325 * 24 + 21
+    window = Window(START, hour_of(NOW) + HOUR)
+    require_partitions(window, START, NOW)
+    assert len(window) == 325 * 24 + 21
 
 
 def test_a_start_in_the_future_is_refused_by_name() -> None:
@@ -139,7 +141,7 @@ def test_a_backfill_of_any_length_is_at_most_60_runs_that_cover_each_hour_once(h
     window = Window(START, START + hours * HOUR)
     parts = list(parts_of(window))
     assert len(parts) <= MAX_RUNS == 60
-    assert [hour for part in parts for hour in part.hours()] == list(window.hours())
+    assert [hour for part in parts for hour in hours_in(part)] == hours_in(window)
 
 
 def test_a_year_by_week_is_at_most_60_runs() -> None:
