@@ -1,7 +1,6 @@
-"""Every name of Dagster's internals that this package relies on, and the guard that checks them before use.
+"""Every name of Dagster's internals that this package relies on: undocumented, so any release may change it.
 
-Names that Dagster does not document can disappear in any release. When one is missing, or its signature has changed,
-the feature built on it is switched off: Dagster's stock behaviour takes over, and one warning says why.
+When one is missing, or its signature has changed, the feature built on it is switched off, and one warning says why.
 """
 
 from __future__ import annotations
@@ -40,11 +39,16 @@ class Name:
 
 
 _CONSTRUCTOR = ("postgres_url", "should_autocreate_tables")
+_EVENT = ("self", "event", "event_id")
 _FOR_WEBSERVER = ("self", "statement_timeout", "pool_recycle", "max_overflow")
 
 CONTRACT: Mapping[Feature, tuple[Name, ...]] = {
     Feature.STORAGE: (
         # engine.py, storage.py
+        *(
+            Name(f"dagster_postgres:DagsterPostgresStorage._{each}_storage")
+            for each in ("run", "event_log", "schedule")
+        ),
         Name("dagster_postgres.utils:create_pg_connection", ("engine",)),
         Name("dagster_postgres:PostgresRunStorage", _CONSTRUCTOR),
         Name("dagster_postgres:PostgresRunStorage.connect", ("self",), overridden=True),
@@ -59,12 +63,8 @@ CONTRACT: Mapping[Feature, tuple[Name, ...]] = {
         Name("dagster_postgres:PostgresEventLogStorage.store_event_batch", ("self", "events"), overridden=True),
         Name("dagster_postgres:PostgresEventLogStorage.prepare_insert_event_batch", ("self", "events")),
         Name("dagster_postgres:PostgresEventLogStorage.run_connection", ("self",)),
-        Name("dagster_postgres:PostgresEventLogStorage.store_asset_event", ("self", "event", "event_id")),
-        Name(
-            "dagster_postgres:PostgresEventLogStorage.store_asset_check_event",
-            ("self", "event", "event_id"),
-            overridden=True,
-        ),
+        Name("dagster_postgres:PostgresEventLogStorage.store_asset_event", _EVENT),
+        Name("dagster_postgres:PostgresEventLogStorage.store_asset_check_event", _EVENT, overridden=True),
         Name("dagster:DagsterEvent.asset_check_planned_data"),
         Name(
             "dagster._core.definitions.asset_checks.asset_check_evaluation:AssetCheckEvaluationPlanned",

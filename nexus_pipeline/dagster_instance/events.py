@@ -21,8 +21,6 @@ class NexusEventLogStorage(Pooled, PostgresEventLogStorage):
       the asset and a commit for each. Here a batch is one insert, and each asset is updated once.
     - The stock storage records an asset check without partitions as planned once for each partition of the run, and
       its result then matches none of these rows. Here it is recorded once.
-
-    docs/explanation/dagster-internals.md proposes both to Dagster.
     """
 
     def _connect(self) -> AbstractContextManager[sqlalchemy.Connection]:

@@ -11,14 +11,10 @@ from nexus_pipeline.dagster_instance.contract import Feature, usable
 
 
 def add_partition_metadata(context: dg.AssetExecutionContext, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each partition's materialization in this run its own metadata.
+    """Give each partition's materialization in this run its own metadata, which has none yet.
 
     `context.add_asset_metadata` copies everything added before and lists the run's partitions again in each call: for
     a year of hours that takes minutes. All partitions are therefore added at once.
-
-    Args:
-        context: of an asset that has added no metadata for these partitions yet.
-        metadata: by partition key.
     """
     if not usable(Feature.METADATA):
         for key, values in metadata.items():

@@ -65,7 +65,4 @@ def settle(connection: Connection, lease: Lease, policy: RetryPolicy) -> Settlem
 
 def release(connection: Connection, lease: Lease) -> int:
     """Gives a lease back untouched, as if never read; returns how many messages were still ours."""
-    released: int = queries("leases").release(
-        connection, queue=lease.queue, msg_ids=lease.msg_ids, read_cts=lease.read_cts
-    )
-    return released
+    return int(queries("leases").release(connection, **vars(lease)))

@@ -76,25 +76,18 @@ def ledger(connection: Connection, queue: str, *, recount: bool = False) -> Ledg
 def seal(connection: Connection, queue: str, *, min_messages: int = 0, recount: bool = False) -> int | None:
     """Counts the finished messages of a queue once, so that `ledger` need not count them again.
 
-    Args:
-        connection: outside a transaction, of a role that may write.
-        queue: any that exists.
-        min_messages: do nothing where fewer were sent since the last seal.
-        recount: forget the last seal and count from the first message.
-
-    Returns:
-        The msg_id up to which the queue is sealed; None when another session is just sealing it.
+    Does nothing where fewer than `min_messages` were sent since the last seal; `recount` forgets that seal. Returns the
+    msg_id up to which the queue is sealed; None when another session is just sealing it. To be called outside a
+    transaction.
 
     Raises:
         NotFoundError: there is no such queue.
         psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction: we may not write.
     """
-    named = queries("ledger")
+    named, options = queries("ledger"), {"min_messages": min_messages, "recount": recount}
     with _existing(queue), connection.transaction():
         named.read_committed(connection)
-        sealed_up_to: int | None = named.seal_ledger(
-            connection, queue=queue, min_messages=min_messages, recount=recount
-        )
+        sealed_up_to: int | None = named.seal_ledger(connection, queue=queue, **options)
     return sealed_up_to
 
 

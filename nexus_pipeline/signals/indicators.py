@@ -44,24 +44,22 @@ def warm_up_bars(period: int) -> int:
 
 
 def rsi(closes: Sequence[float], period: int = 14, *, warm_up: int | None = None) -> list[RsiPoint | None]:
-    """Relative strength index of each bar, by TA-Lib.
+    """Relative strength index of each bar, by TA-Lib; None for the first `warm_up` - 1 bars.
 
     The formula is J. Welles Wilder's ("New Concepts in Technical Trading Systems", 1978): 100 - 100 / (1 +
     average gain / average loss), the averages starting as plain means of the first `period` changes and
     smoothed by 1 / `period` from there on.
+
+    Where the last `period` changes were all zero, TA-Lib repeats the value before them, or returns 0 when nothing
+    ever moved, which would be evaluated as a BUY: here such a point has no value.
 
     Args:
         closes: closing prices, oldest first, all finite and greater than 0.
         period: changes in the average, 2 or more.
         warm_up: bars needed for a value, unset: `warm_up_bars(period)`; never less than `period` + 1.
 
-    Returns:
-        One entry a bar: None where fewer than `warm_up` bars were used, else a point. It has no value where
-        the last `period` changes were all zero: TA-Lib then repeats the value before them, or returns 0 when
-        nothing ever moved, which would be evaluated as a BUY.
-
     Raises:
-        ValueError: a close is not finite or not above 0 (the text names its index), or `period` is below 2.
+        ValueError: an argument is out of range (the text names the index of a close).
         MissingExtra: TA-Lib is not installed.
     """
     if period < 2:
@@ -75,10 +73,7 @@ def rsi(closes: Sequence[float], period: int = 14, *, warm_up: int | None = None
     for index, value in enumerate(_talib_rsi(scaled, period)):
         unmoved = unmoved + 1 if index and scaled[index] == scaled[index - 1] else 0
         bars = index + 1
-        if bars < needed:
-            points.append(None)
-        else:
-            points.append(RsiPoint(None if unmoved >= period else value, bars))
+        points.append(None if bars < needed else RsiPoint(None if unmoved >= period else value, bars))
     return points
 
 
@@ -88,30 +83,19 @@ def trend(closes: Sequence[float], fast: int = 20, slow: int = 50, *, dead_band:
     Both are simple moving averages. The trend is bullish where the fast one is above the slow one by more
     than `dead_band` of the slow one, bearish where it is below by more than that, neutral between: without
     the band, averages that lie on each other would change the trend with every tick. Bars before the slow
-    average exists are neutral.
-
-    Args:
-        closes: closing prices, oldest first, all finite and greater than 0.
-        fast: bars of the fast average, at least 1 and fewer than `slow`.
-        slow: bars of the slow average.
-        dead_band: relative distance, 0 or more.
+    average exists are neutral. `closes` are as for `rsi`; 1 <= `fast` < `slow` and `dead_band` >= 0.
 
     Raises:
-        ValueError: a close is not finite or not above 0 (the text names its index), `fast` is not below
-            `slow`, or `dead_band` is negative.
+        ValueError: an argument is out of range (the text names the index of a close).
     """
     if not 1 <= fast < slow:
         raise ValueError(f"the fast average needs fewer bars than the slow one, not {fast} and {slow}")
     if not dead_band >= 0:
         raise ValueError(f"dead_band must be 0 or more, not {dead_band}")
     scaled = _checked(closes)
-    trends: list[Trend] = []
-    for end in range(1, len(scaled) + 1):
-        if end < slow:
-            trends.append("neutral")
-            continue
-        fast_average = math.fsum(scaled[end - fast : end]) / fast
-        slow_average = math.fsum(scaled[end - slow : end]) / slow
+    trends: list[Trend] = ["neutral"] * min(slow - 1, len(scaled))
+    for end in range(slow, len(scaled) + 1):
+        fast_average, slow_average = (math.fsum(scaled[end - bars : end]) / bars for bars in (fast, slow))
         distance = fast_average - slow_average
         if abs(distance) <= dead_band * slow_average:
             trends.append("neutral")
@@ -121,17 +105,14 @@ def trend(closes: Sequence[float], fast: int = 20, slow: int = 50, *, dead_band:
 
 
 def _checked(closes: Sequence[float]) -> list[float]:
-    """The closes, checked and divided by a power of two so that the largest is near 1.
+    """The closes, checked and divided by a power of two, which changes no digit, so that the largest is near 1.
 
-    Neither indicator depends on the unit of the price, and a power of two changes no digit of it. Without it,
-    TA-Lib 0.6 treats movements below 1e-14 as zero and returns 0, and prices near the largest float overflow.
+    Otherwise TA-Lib 0.6 treats movements below 1e-14 as zero and returns 0, and prices near the largest float overflow.
     """
     for index, close in enumerate(closes):
         if not (math.isfinite(close) and close > 0):
             raise ValueError(f"close {index} is {close}: every close must be a finite number above 0")
-    if len(closes) == 0:
-        return []
-    _, exponent = math.frexp(max(closes))
+    _, exponent = math.frexp(max(closes, default=1.0))
     return [math.ldexp(close, -exponent) for close in closes]
 
 
