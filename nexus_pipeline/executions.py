@@ -55,17 +55,8 @@ def list_executions(
     max_rows: int = 20,
 ) -> list[Execution]:
     """The newest executions that match all criteria. `signal` is BUY, SELL or HOLD and includes strong signals."""
-    return rows_as(
-        Execution,
-        connection,
-        queries("executions").list_executions,
-        status=status,
-        symbol=symbol,
-        signal=signal,
-        msg_id=msg_id,
-        since=since,
-        max_rows=max_rows,
-    )
+    criteria = {"status": status, "symbol": symbol, "signal": signal, "msg_id": msg_id, "since": since}
+    return rows_as(Execution, connection, queries("executions").list_executions, max_rows=max_rows, **criteria)
 
 
 def find_execution(connection: Connection, execution_id: UUID) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from nexus_pipeline.settings import Settings
 _KEPT_CONNECTIONS = 1
 _EXTRA_CONNECTIONS = 4
 _CONNECT_TIMEOUT_SECONDS = 10
-# How long a process that has worked with the server waits for it to come back. Dagster tries six times, so a run that
-# loses the server waits for about a minute before it fails.
+# How long a process waits for a server that it has lost. Dagster tries six times: a run fails after about a minute.
 _RECONNECT_SECONDS = 10.0
 # How long the process of a run waits at its start; the daemon waits for that start for 60 s.
 _START_SECONDS = 40.0

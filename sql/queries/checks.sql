@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/analytics/checks.py.
-
 -- name: count_duplicates(start, before)$
 -- Keys that an hourly table has more than once: its unique index is broken or missing. HourlyTable.compose fills it in.
 SELECT count(*) FROM (

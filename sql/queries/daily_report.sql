@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/analytics/daily_report.py.
-
 -- name: day_by_hour(start, before)
 -- Each hour of the day, including those without executions, under the heads of the report; times in ms. The last four
 -- columns are not shown by hour.

@@ -1,7 +1,4 @@
--- The statements of nexus_pipeline/queues/dead_letters.py.
-
 -- name: list_dead_letters(error_class, max_rows)
--- The newest dead letters that wait for an action.
 SELECT d.dead_letter_id, d.dead_lettered_at, d.error_class, d.error_code, d.error_message, d.attempts,
        d.original_queue, d.original_msg_id, d.execution_id, d.original_message
   FROM nexus.dead_letters d
@@ -10,7 +7,6 @@ SELECT d.dead_letter_id, d.dead_lettered_at, d.error_class, d.error_code, d.erro
  LIMIT :max_rows;
 
 -- name: count_by_class()
--- How many dead letters wait, by error class, and since when.
 SELECT coalesce(d.error_class, 'unknown') AS error_class, count(*) AS letters,
        min(d.dead_lettered_at) AS oldest, max(d.dead_lettered_at) AS newest
   FROM nexus.dead_letters d
@@ -26,7 +22,6 @@ SELECT a.message, a.enqueued_at FROM pgmq.a_workflow_errors a WHERE a.msg_id = :
  LIMIT 1;
 
 -- name: attempts_of(queue, msg_id, enqueued_at)
--- Every attempt at a message.
 SELECT e.attempt, e.status, e.started_at, e.completed_at, e.error_details
   FROM public.workflow_executions e
  WHERE e.queue_name = :queue AND e.msg_id = :msg_id AND e.enqueued_at = :enqueued_at
@@ -34,20 +29,16 @@ SELECT e.attempt, e.status, e.started_at, e.completed_at, e.error_details
  ORDER BY e.attempt;
 
 -- name: actions_of(ids)
--- What was done with dead letters, oldest first.
 SELECT a.dead_letter_id, a.action, a.new_msg_id, a.actor, a.reason, a.acted_at
   FROM nexus.dead_letter_actions a
  WHERE a.dead_letter_id = ANY (:ids)
  ORDER BY a.id;
 
 -- name: waiting_among(ids)$
--- Those of the dead letters that wait for an action.
 SELECT coalesce(array_agg(d.dead_letter_id), '{}') FROM nexus.dead_letters d WHERE d.dead_letter_id = ANY (:ids);
 
 -- name: redrive(ids, error_class, max_rows, reason)
--- Sends dead letters again.
 SELECT r.* FROM nexus.redrive(:ids::bigint[], :error_class, :max_rows, :reason) AS r;
 
 -- name: discard(ids, error_class, max_rows, reason)
--- Discards dead letters.
 SELECT r.* FROM nexus.discard(:ids::bigint[], :error_class, :max_rows, :reason) AS r;

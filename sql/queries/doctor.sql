@@ -1,7 +1,6 @@
 -- The statements of nexus_pipeline/local/doctor.py. They change nothing.
 
 -- name: clock()
--- The server's clock.
 SELECT clock_timestamp() AS now;
 
 -- name: server()

@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/executions.py.
-
 -- name: list_executions(status, symbol, signal, msg_id, since, max_rows)
 -- The newest executions that match. Those of a message are asked for status by status, as the conditions of their two
 -- indexes are: a final one, or a failed attempt. (Otherwise half a million rows took 106 ms instead of 0.3.)
@@ -20,5 +18,4 @@ SELECT e.id, e.status, e.symbol, coalesce(e.output_data ->> 'enhanced_signal', e
  LIMIT :max_rows;
 
 -- name: find_execution(execution_id)$
--- All columns of an execution as a JSON object.
 SELECT to_jsonb(e) FROM public.workflow_executions e WHERE e.id = :execution_id;

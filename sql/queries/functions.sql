@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/database/functions.py.
-
 -- name: roles()
 -- The roles of 0007.roles: whether each exists, and whether access.sql has granted it its privileges in this database.
 SELECT r.name,
@@ -9,7 +7,6 @@ SELECT r.name,
   FROM (VALUES ('nexus_sender'), ('nexus_reader'), ('nexus_operator'), ('nexus_strategy')) AS r (name);
 
 -- name: recorded()
--- The function files that this database has.
 SELECT f.file, f.hash, f.functions, f.version FROM nexus.function_files f;
 
 -- name: functions_named(names)
@@ -33,7 +30,6 @@ DELETE FROM nexus.function_files f WHERE f.file = :file;
 SELECT nexus.clone_queue_functions(q.queue_name) FROM nexus.queues q;
 
 -- name: functions_of_queues()
--- The clones.
 SELECT p.oid::regprocedure::text
   FROM nexus.queues q
   JOIN pg_proc p ON p.pronamespace = 'nexus'::regnamespace

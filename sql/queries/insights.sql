@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/insights.py.
-
 -- name: one_snapshot()!
 -- At the start of a transaction: all its statements see the same moment.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;

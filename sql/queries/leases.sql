@@ -1,10 +1,7 @@
--- The statements of nexus_pipeline/queues/leases.py.
-
 -- name: claim(queue, quantity, lease_seconds)
 SELECT :queue AS queue, c.* FROM nexus.claim(:queue, :quantity, :lease_seconds) AS c;
 
 -- name: settle(queue, msg_ids, read_cts, claimed_at, needs_evaluation, max_attempts, base_seconds, max_seconds)
--- Evaluates and settles a lease.
 SELECT s.*
   FROM nexus.settle(
       :queue, :msg_ids::bigint[], :read_cts::integer[], :claimed_at,

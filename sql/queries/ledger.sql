@@ -1,11 +1,7 @@
--- The statements of nexus_pipeline/queues/ledger.py.
-
 -- name: depth(queue, up_to)
--- The backlog.
 SELECT d.* FROM nexus.depth(:queue, :up_to) AS d;
 
 -- name: ledger(queue, recount)
--- Every message by its state.
 SELECT l.* FROM nexus.ledger(:queue, :recount) AS l;
 
 -- name: read_committed()!
@@ -13,7 +9,6 @@ SELECT l.* FROM nexus.ledger(:queue, :recount) AS l;
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
 -- name: seal_ledger(queue, min_messages, recount)$
--- Counts what is finished, once.
 SELECT nexus.seal_ledger(:queue, :min_messages, :recount);
 
 -- name: served_queues()

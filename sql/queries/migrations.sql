@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/database/migrations.py.
-
 -- name: create_bookkeeping()#
 -- The schema of everything that is not public, and the records of pgmq and of the function files that were applied.
 CREATE SCHEMA IF NOT EXISTS nexus;

@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/database/pgmq.py.
-
 -- name: pgmq_presence()^
 -- How pgmq is here: as an extension (its version), in a schema of its own, or on offer.
 SELECT (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pgmq') AS extension,
@@ -7,15 +5,13 @@ SELECT (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pgmq') AS ext
        (SELECT a.default_version FROM pg_available_extensions a WHERE a.name = 'pgmq') AS on_offer;
 
 -- name: recorded_pgmq()^
--- The pgmq that we installed last.
 SELECT version, method FROM nexus.pgmq_installs ORDER BY id DESC LIMIT 1;
 
 -- name: record_pgmq(version, method)!
--- What we installed.
 INSERT INTO nexus.pgmq_installs (version, method) VALUES (:version, :method);
 
 -- name: pgmq_objects()
--- All functions and types of a pgmq that came as SQL, and how to drop each: its tables, which hold the queues, stay.
+-- How to drop each function and type of a pgmq that came as SQL; its tables, which hold the queues, stay.
 SELECT 'DROP FUNCTION IF EXISTS ' || p.oid::regprocedure || ' CASCADE'
   FROM pg_proc p WHERE p.pronamespace = 'pgmq'::regnamespace
 UNION ALL

@@ -1,5 +1,3 @@
--- The statement of nexus_pipeline/analytics/report.py.
-
 -- name: report_hours(hours)
 -- The last hours by processing, the open one last, with the columns of trading_workflow_dashboard; including hours
 -- without executions.

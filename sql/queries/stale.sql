@@ -1,5 +1,3 @@
--- The statements of nexus_pipeline/analytics/stale.py.
-
 -- name: try_lock_rebuild(asset)$
 -- As lock_rebuild, without waiting: whether the lock was free.
 SELECT pg_try_advisory_xact_lock(hashtext('nexus.rebuild'), hashtext(:asset));

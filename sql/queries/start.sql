@@ -1,5 +1,3 @@
--- The statement of nexus_pipeline/analytics/start.py.
-
 -- name: partitions_start()$
 -- In seconds since 1970: readable whatever the DateStyle of the server.
 SELECT extract(epoch FROM i.partitions_start)::float8 FROM nexus.installation i;
