@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile, zip_longest
 
 import dagster as dg
 
@@ -30,13 +32,8 @@ _MAX_FAILURES_COUNTED = 6
 # Observations are at least this far apart: Dagster never purges its event log.
 _OBSERVATION_INTERVAL = timedelta(minutes=1)
 
-_IN_FLIGHT = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 # The assets of each job, and how long their partitions are.
 _JOBS = {
     **{job.name: ([table.name for table in tables_of(job)], HOUR) for job in JOBS},
@@ -62,24 +59,16 @@ def stale_hours_sensor(context: dg.SensorEvaluationContext, nexus: NexusDatabase
         return dg.SensorResult(skip_reason=f"the database does not answer: {error}")
     hours = len({hour for table in TABLES for hour in stale[table.name]})
     observations, cursor = _observe(context.cursor, hours, now)
-    requests: list[dg.RunRequest] = []
-    reason = "no hour is stale"
-    if any(stale.values()):
-        requests, reason = _requests(context.instance, stale, now)
+    requests, reason = _requests(context.instance, stale, now) if any(stale.values()) else ([], "no hour is stale")
     return dg.SensorResult(
         run_requests=requests, skip_reason=None if requests else reason, asset_events=observations, cursor=cursor
     )
 
 
 def find_stale(connection: Connection, start: datetime, now: datetime) -> dict[str, list[datetime]]:
-    """The closed partitions that are stale, by asset, without those that a run is about to rebuild anyway.
+    """The closed partitions that are stale, by asset, without the hour that the schedule is about to build.
 
-    A day's report waits until its day is over and none of its hours is stale.
-
-    Args:
-        connection: any.
-        start: `partitions_start`.
-        now: the time to look at.
+    A day's report waits until its day is over and none of its hours is stale. `start` is `partitions_start`.
 
     Raises:
         WindowError: the start is in the future.
@@ -106,24 +95,18 @@ def _requests(
     summary = "stale: " + ", ".join(f"{len(found)} of {asset}" for asset, found in stale.items() if found)
     if automatic >= MAX_RUNS:
         return [], f"{summary}; {automatic} runs in flight, at most {MAX_RUNS}"
-    requests, paused = [], []
+    requests: list[list[dg.RunRequest]] = []
+    paused = []
     for job, (assets, length) in _JOBS.items():
         ranges = ranges_to_rebuild({asset: _not_in_work(stale[asset], in_flight) for asset in assets}, length)
         pause = _pause(instance, job, now) if ranges else timedelta(0)
         if pause > timedelta(0):
             paused.append(f"the last run of {job} failed, its next starts in {pause.total_seconds():.0f} s")
         else:
-            requests += [_request(job, found, len(assets)) for found in ranges]
-    return _fair(requests)[: MAX_RUNS - automatic], "; ".join([summary, *(paused or ["runs in flight rebuild them"])])
-
-
-def _fair(requests: Sequence[dg.RunRequest]) -> list[dg.RunRequest]:
-    """The first of each job, then the second of each, and so on: no job waits for the end of another's backlog."""
-    by_job: dict[str | None, list[dg.RunRequest]] = {}
-    for request in requests:
-        by_job.setdefault(request.job_name, []).append(request)
-    longest = max((len(found) for found in by_job.values()), default=0)
-    return [found[place] for place in range(longest) for found in by_job.values() if place < len(found)]
+            requests.append([_request(job, found, len(assets)) for found in ranges])
+    # The first of each job, then the second of each: no job waits for the end of another's backlog.
+    fair = [request for turn in zip_longest(*requests) for request in turn if request is not None]
+    return fair[: MAX_RUNS - automatic], "; ".join([summary, *(paused or ["runs in flight rebuild them"])])
 
 
 def _request(job: str, found: Range, assets_of_job: int) -> dg.RunRequest:
@@ -144,13 +127,9 @@ def _not_in_work(partitions: Sequence[datetime], runs: Sequence[dg.DagsterRun]) 
     """Those that no run in flight rebuilds, automatic or a backfill; if it does not, the next tick finds them again."""
     windows = []
     for run in runs:
-        try:
-            window = window_of_tags(dict(run.tags))
-        except WindowError:
-            continue
-        if window is not None:
-            windows.append(window)
-    return [partition for partition in partitions if not any(w.start <= partition < w.before for w in windows)]
+        with suppress(WindowError):  # the run is of partitions of another kind
+            windows.append(window_of_tags(run.tags))
+    return [each for each in partitions if not any(w and w.start <= each < w.before for w in windows)]
 
 
 def _pause(instance: dg.DagsterInstance, job: str, now: datetime) -> timedelta:
@@ -163,11 +142,8 @@ def _pause(instance: dg.DagsterInstance, job: str, now: datetime) -> timedelta:
         ),
         limit=_MAX_FAILURES_COUNTED,
     )
-    failures = 0
-    for record in records:
-        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
-            break
-        failures += 1
+    failed = takewhile(lambda record: record.dagster_run.status == dg.DagsterRunStatus.FAILURE, records)
+    failures = len(list(failed))
     if failures == 0 or records[0].end_time is None:
         return timedelta(0)
     pause = min(_FIRST_PAUSE * 2 ** (failures - 1), _MAX_PAUSE)

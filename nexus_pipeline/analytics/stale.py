@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -36,8 +37,7 @@ def stale_partitions(connection: Connection, asset: str, since: datetime, before
 def mark_closed_hours(connection: Connection) -> int:
     """Marks the hours that closed since the last call; returns how many.
 
-    That is once an hour, and therefore also the moment to reduce equal marks to one. An asset that is being rebuilt is
-    left for the next time.
+    Once an hour it marks some: the moment to reduce equal marks to one, except of an asset that is being rebuilt.
     """
     named = queries("stale")
     closed = int(named.mark_closed_hours(connection))
@@ -55,53 +55,39 @@ def ranges_to_rebuild(
     """The ranges that cover stale partitions, newest first.
 
     Adjacent partitions that are stale in the same assets are one range, so that each asset is rebuilt exactly where it
-    is stale, as long as `max_ranges` ranges are enough.
-
-    Args:
-        stale: partition starts by asset.
-        length: of a partition.
-        max_ranges: more ranges than this are joined over the smallest gaps.
+    is stale, unless there are more than `max_ranges`: then those with the smallest gaps between them are joined.
     """
-    needed: dict[datetime, set[str]] = {}
+    needed: dict[datetime, set[str]] = defaultdict(set)
     for asset, partitions in stale.items():
         for partition in partitions:
-            needed.setdefault(partition, set()).add(asset)
-    ranges: list[Range] = []
-    for partition in sorted(needed):
-        assets = frozenset(needed[partition])
-        previous = ranges[-1] if ranges else None
-        if previous and previous.assets == assets and previous.last + length == partition:
-            ranges[-1] = Range(previous.first, partition, assets)
-        else:
-            ranges.append(Range(partition, partition, assets))
-    joined = _join(ranges, max_ranges)
+            needed[partition].add(asset)
+    single = [Range(partition, partition, frozenset(needed[partition])) for partition in sorted(needed)]
+    ranges = _join(single, lambda left, right: left.assets == right.assets and left.last + length == right.first)
+    gaps = sorted(range(1, len(ranges)), key=lambda place: ranges[place].first - ranges[place - 1].last)
+    separate = {ranges[place].first for place in gaps[max(0, len(ranges) - max_ranges) :]}
+    joined = _join(ranges, lambda _, right: right.first not in separate)
     return [part for whole in reversed(joined) for part in _split(whole, length)]
 
 
-def _join(ranges: Sequence[Range], max_ranges: int) -> list[Range]:
-    """The same ranges, joined over the smallest gaps until `max_ranges` are left."""
-    if len(ranges) <= max_ranges:
-        return list(ranges)
-    gaps = sorted(range(1, len(ranges)), key=lambda place: ranges[place].first - ranges[place - 1].last)
-    kept = set(gaps[len(ranges) - max_ranges :])
-    joined = [ranges[0]]
-    for place in range(1, len(ranges)):
-        if place in kept:
-            joined.append(ranges[place])
+def _join(ranges: Sequence[Range], together: Callable[[Range, Range], bool]) -> list[Range]:
+    """The ranges, where each is joined with the one before it if the two belong together."""
+    joined = list(ranges[:1])
+    for right in ranges[1:]:
+        left = joined[-1]
+        if together(left, right):
+            joined[-1] = Range(left.first, right.last, left.assets | right.assets)
         else:
-            joined[-1] = Range(joined[-1].first, ranges[place].last, joined[-1].assets | ranges[place].assets)
+            joined.append(right)
     return joined
 
 
-def _split(whole: Range, length: timedelta) -> list[Range]:
+def _split(whole: Range, length: timedelta) -> Iterator[Range]:
     """A range in parts of at most MAX_PARTITIONS_PER_RANGE partitions, newest first."""
-    parts = []
     last = whole.last
     while last >= whole.first:
         first = max(whole.first, last - (MAX_PARTITIONS_PER_RANGE - 1) * length)
-        parts.append(Range(first, last, whole.assets))
+        yield Range(first, last, whole.assets)
         last = first - length
-    return parts
 
 
 def day_of(moment: datetime) -> datetime:
