@@ -5,8 +5,6 @@ a log (`FailedError`). Any other exception is a defect and keeps its traceback. 
 `database.connection.as_nexus_error`. Raise these classes directly; a subclass is for a caller that catches it apart.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -1,7 +1,5 @@
 """The record of decisions: the rows of `workflow_executions`, one for each attempt at a message."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """What is going on: the one read model of commands and checks. It does not import Dagster."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -5,8 +5,6 @@ commands also load the file `.env` of the working directory into it. The strings
 descriptions in docs/reference/settings.md.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Run the `nexus` command. Verbs import heavy libraries themselves, so that `nexus --help` is quick."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

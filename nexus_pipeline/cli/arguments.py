@@ -1,7 +1,5 @@
 """What several verbs share about their arguments: limits and parsing."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime, timedelta
 

@@ -1,7 +1,5 @@
 """`nexus backfill`: rebuild the hourly tables of a range."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated

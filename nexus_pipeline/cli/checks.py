@@ -1,7 +1,5 @@
 """`nexus checks`: the newest results of the asset checks."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Option

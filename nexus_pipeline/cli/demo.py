@@ -1,7 +1,5 @@
 """`nexus demo`: real candles through the workflow."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

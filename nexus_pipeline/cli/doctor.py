@@ -1,7 +1,5 @@
 """`nexus doctor`: find what is wrong, and say how to fix it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Option

@@ -1,7 +1,5 @@
 """`nexus errors`: list, show, redrive and discard dead letters."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Literal
 

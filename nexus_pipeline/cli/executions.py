@@ -1,7 +1,5 @@
 """`nexus executions`: list decisions, or show one."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID

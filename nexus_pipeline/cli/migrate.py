@@ -1,7 +1,5 @@
 """`nexus migrate`: bring the schema up to date, or roll migrations back."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Option

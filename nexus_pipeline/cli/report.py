@@ -1,7 +1,5 @@
 """`nexus report`: the last hours at a glance."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Option

@@ -1,7 +1,5 @@
 """The Typer application that every verb registers with."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

@@ -1,7 +1,5 @@
 """`nexus up` and `nexus down`: start everything, stop everything."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from typer import Option

@@ -3,8 +3,6 @@
 When one is missing, or its signature has changed, the feature built on it is switched off, and one warning says why.
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Connections to Dagster's database: where it is, and the one small pool of this process."""
 
-from __future__ import annotations
-
 import multiprocessing
 import threading
 import time

@@ -1,7 +1,5 @@
 """Dagster's event log, for runs of thousands of partitions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 

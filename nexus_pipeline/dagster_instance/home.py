@@ -1,7 +1,5 @@
 """`<NEXUS_HOME>/dagster`: the folder that serves as DAGSTER_HOME."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

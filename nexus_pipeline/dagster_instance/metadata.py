@@ -1,7 +1,5 @@
 """Metadata for each partition of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

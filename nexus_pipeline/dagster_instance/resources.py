@@ -1,7 +1,5 @@
 """The database as Dagster sees it, and how the errors of the product end a step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

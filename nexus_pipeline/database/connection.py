@@ -1,7 +1,5 @@
 """How to reach PostgreSQL: the embedded server, or the one that NEXUS_DATABASE_URL names."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -4,8 +4,6 @@ A database records which files it has, by hash. A file refers to functions of ot
 them. `sql/functions/access.sql` grants and revokes, and comes last.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The schema: numbered migrations and function files, applied by one process at a time, checked in ms by others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Real pgmq in the database: the extension where the server has it, else the SQL that the package `pgmq` bundles."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any

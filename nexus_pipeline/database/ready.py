@@ -1,7 +1,5 @@
 """A database that can be worked with: running, reachable, its schema up to date."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from nexus_pipeline.database.connection import Pool, open_pool, server_conninfo

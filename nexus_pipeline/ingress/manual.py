@@ -1,7 +1,5 @@
 """Signal requests by hand: one from options, many from JSON lines."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

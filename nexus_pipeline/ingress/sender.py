@@ -4,8 +4,6 @@ Python checks that PostgreSQL can hold a request (`signals.request`); PostgreSQL
 that sends. A batch is sent whole or not at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The queues and the executions as assets, so that lineage runs from a request to a report."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from nexus_pipeline.queues.names import MAIN_QUEUE

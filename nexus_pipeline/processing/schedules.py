@@ -1,7 +1,5 @@
 """The schedule of the upkeep."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from nexus_pipeline.processing.jobs import purge_queue_runs

@@ -1,7 +1,5 @@
 """The totals of a processing run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from nexus_pipeline.processing.batch import BatchResult

@@ -1,7 +1,5 @@
 """Claim, settle, release: the life of a lease. What happens inside is in `sql/functions/queues/`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

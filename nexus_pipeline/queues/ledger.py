@@ -1,7 +1,5 @@
 """The backlog of a queue, and the proof that its counts add up."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Names of queues: those of the workflow, and the rule for all."""
 
-from __future__ import annotations
-
 import re
 
 from nexus_pipeline.errors import UserError

@@ -3,8 +3,6 @@
 There is no value where it would not be reliable: after too few bars, or when the price did not move.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The rules of a request (which fields, which values) live in SQL, in `nexus.parse
 sent as it is: PostgreSQL reads it with every digit, and of equal keys both take the last.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
