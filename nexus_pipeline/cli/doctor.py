@@ -19,7 +19,7 @@ def doctor(
     Starts and changes nothing. The exit code is 1 when a check fails; a warning is not a failure.
     """
     from nexus_pipeline.local import running
-    from nexus_pipeline.local.doctor import FAIL, WARN, examine
+    from nexus_pipeline.local.doctor import examine
     from nexus_pipeline.settings import load_settings
 
     settings = load_settings()
@@ -30,12 +30,12 @@ def doctor(
         from rich.text import Text
 
         made = table(["check", "state", "detail"], [])
-        styles = {FAIL: "bold red", WARN: "yellow"}
+        styles = {"fail": "bold red", "warn": "yellow", "ok": "green"}
         for finding in findings:
             found = safe(finding.detail) + (f"\n-> {safe(finding.remedy)}" if finding.remedy else "")
-            made.add_row(finding.check, Text(finding.state, style=styles.get(finding.state, "green")), Text(found))
+            made.add_row(finding.check, Text(finding.state, style=styles[finding.state]), Text(found))
         made.columns[2].overflow = "fold"
         console().print(made)
-    failed = [finding.check for finding in findings if finding.state == FAIL]
+    failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
         raise FailedError(f"{counted(len(failed), 'check')} failed: {', '.join(failed)}")

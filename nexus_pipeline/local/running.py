@@ -16,18 +16,11 @@ from pathlib import Path
 import psutil
 
 _FILE = "up.json"
-_MAX_BYTES = 65_536
-# The start time is counted from boot, and the time of boot changes when the clock is set.
-_TOLERANCE_SECONDS = 1.0
 _KILL_SECONDS = 10.0
 
 
 def record(home: Path, pids: Mapping[str, int]) -> None:
-    """Record which processes run, instead of those recorded before; skips processes that have ended.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Record which processes run, instead of those recorded before; skips processes that have ended."""
     entries = {}
     for name, pid in pids.items():
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -48,7 +41,7 @@ def recorded(home: Path) -> dict[str, psutil.Process]:
     try:
         with (home / _FILE).open("rb") as file:
             owner = os.fstat(file.fileno()).st_uid
-            entries = json.loads(file.read(_MAX_BYTES))["pids"]
+            entries = json.loads(file.read(65_536))["pids"]
         known = [(str(name), int(of["pid"]), float(of["created"])) for name, of in entries.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
@@ -56,14 +49,10 @@ def recorded(home: Path) -> dict[str, psutil.Process]:
 
 
 def stop(home: Path, seconds: float = 30.0) -> list[str]:
-    """End the recorded processes and return their names.
-
-    The process `up` stops the others: it is terminated first. A process that has not ended `seconds` after SIGTERM is
-    killed.
-    """
+    """End the recorded processes and return their names; one that has not ended `seconds` after SIGTERM is killed."""
     processes = recorded(home)
     leader = processes.get("up")
-    if leader is not None:
+    if leader is not None:  # it stops the others
         with contextlib.suppress(psutil.NoSuchProcess):
             leader.terminate()
         psutil.wait_procs(list(processes.values()), timeout=seconds)
@@ -87,7 +76,8 @@ def _process(pid: int, created: float, owner: int) -> psutil.Process | None:
     """The process of an entry, if it is still the same and belongs to `owner`; root's file may name any process."""
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < _TOLERANCE_SECONDS
+        # The start time is counted from boot, and the time of boot changes when the clock is set: allow 1 s.
+        same = abs(process.create_time() - created) < 1
         allowed = owner in (0, process.uids().real)
         return process if same and allowed and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError, OverflowError):

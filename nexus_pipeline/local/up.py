@@ -17,16 +17,9 @@ from nexus_pipeline.local import running
 from nexus_pipeline.local.processes import Stack, last_line, log_file, port_fault, spawn
 from nexus_pipeline.settings import Settings
 
-_URL = re.compile(r"Dagster UI +(\S+)\n")
-
 
 def check_free(settings: Settings, port: int) -> None:
-    """Refuse to start twice in one home folder, or on a port that is in use.
-
-    Raises:
-        ConflictError: `nexus up` is running in this home folder.
-        UnavailableError: the port is in use.
-    """
+    """Refuse to start twice in one home folder (ConflictError), or on a port that is in use (UnavailableError)."""
     if running.recorded(settings.home):
         raise ConflictError(f"nexus up is already running in {settings.home}: nexus down stops it")
     if port_fault(port) is not None:
@@ -36,9 +29,7 @@ def check_free(settings: Settings, port: int) -> None:
 def run(settings: Settings, port: int) -> None:
     """Start everything, stay until Ctrl-C or SIGTERM, then drain and stop what was started here.
 
-    Raises:
-        ConflictError: as `check_free`.
-        UnavailableError: as `check_free`; the database, or one of the processes, does not start or keeps ending.
+    Raises as `check_free`, and UnavailableError when the database or a process does not start or keeps ending.
     """
     check_free(settings, port)
     own_server = settings.database_url is None and embedded.find(settings.home) is None
@@ -51,7 +42,7 @@ def run(settings: Settings, port: int) -> None:
     drain_seconds = 0
     try:
         stack.start()
-        _say(f"Dagster UI   {stack.url}")
+        _say(f"Dagster UI   {stack.url}")  # `run_detached` reads this line
         _say("send one     nexus send --rsi 25 --symbol EURUSD")
         _say("see it       nexus executions")
         _say("Ctrl-C drains and stops everything")
@@ -69,20 +60,14 @@ def run(settings: Settings, port: int) -> None:
 
 
 def run_detached(settings: Settings, port: int) -> str:
-    """Start everything in the background; returns the URL of the Dagster UI as soon as it answers.
-
-    Raises:
-        ConflictError: `nexus up` is running in this home folder.
-        UnavailableError: something does not start.
-    """
+    """Start everything in the background; returns the URL of the Dagster UI as soon as it answers. Raises as `run`."""
     check_free(settings, port)
     log = log_file(settings.home, "up")
     with log.open("wb") as output:
         command = [sys.executable, "-m", "nexus_pipeline.cli", "up", "--port", str(port)]
         child = spawn(command, settings.home, output)
     while child.poll() is None:
-        found = _URL.search(log.read_text(errors="replace"))
-        if found is not None:
+        if found := re.search(r"Dagster UI +(\S+)\n", log.read_text(errors="replace")):
             return found[1]
         time.sleep(0.1)
     raise UnavailableError(last_line(log).removeprefix("nexus: "))
