@@ -24,7 +24,6 @@ HOURS_PER_RUN = 31 * 24
 """A year of hours is 12 runs: starting them costs little beside their hours, and a killed run keeps the others."""
 MAX_RUNS = 60
 """Of each job, however long the range: the runs of a longer one take more hours each."""
-_QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
 Progress = Callable[[int, int], None]
 """Called with the hours done and the total of hours, at the beginning and after each part."""
@@ -73,14 +72,8 @@ def run_backfill(
 ) -> Backfilled:
     """Rebuilds the hours of the window, oldest first, in runs of a month that this process executes.
 
-    Stopped at any moment, it leaves each window as it was or rebuilt as a whole; running it again completes it.
-
-    Args:
-        instance: Dagster's, where the runs are recorded.
-        window: from `window_of_arguments`.
-        progress: called as the hours are done.
-        tables: what to rebuild.
-        definitions: the module whose `defs` has the jobs.
+    Stopped at any moment, it leaves each window as it was or rebuilt as a whole; running it again completes it. The
+    jobs are those of `defs` in the module `definitions`.
 
     Raises:
         FailedError: a run failed, or one of its checks; those before it are done.
@@ -130,7 +123,7 @@ def _execute(
         asset_selection=[dg.AssetKey(table.name) for table in tables],
         tags={**tags_of(hour_key(window.start), hour_key(window.before - HOUR)), "nexus/backfill": "true"},
         # The console shows the progress, and of the run only what goes wrong.
-        run_config={"loggers": _QUIET},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     ) as result:
         if not result.success:
             steps = ", ".join(sorted(event.step_key or "" for event in result.get_step_failure_events()))

@@ -1,7 +1,7 @@
 """The asset checks. In a run they look at its hours; run alone, at everything, or at the last day."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,8 +25,9 @@ MAX_P95_MS = 50.0
 MAX_QUEUE_AGE_S = 300.0
 MAX_STALE_S = 600.0
 """How long a closed hour may be stale."""
-# The windows of checks that are run alone, without a partition: everything, or the last day.
+# The window of a check that is run alone, without a partition; `_last_day` where that is enough.
 _ALL_HOURS = Window(datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 1, 1, tzinfo=UTC))
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 _Found = tuple[bool, str, dict[str, Any]]
 """Whether a check passed, its description, and its metadata."""
 
@@ -35,10 +36,9 @@ _Found = tuple[bool, str, dict[str, Any]]
 class _HourCheck:
     """A check of the hours that a run rebuilt. A failed ERROR fails the run."""
 
-    name: str
     description: str
     evaluate: Callable[[Connection, HourlyTable, Window | None], _Found]
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    severity: dg.AssetCheckSeverity = _ERROR
 
 
 def reconcile(connection: Connection, table: HourlyTable, window: Window | None) -> dict[str, Any]:
@@ -46,8 +46,7 @@ def reconcile(connection: Connection, table: HourlyTable, window: Window | None)
 
     The row of the statement `reconcile`, which sql/queries/hourly_signal_aggregates.sql explains.
     """
-    window = window or _ALL_HOURS
-    (found,) = rows_as(dict, connection, table.statements.reconcile, start=window.start, before=window.before)
+    (found,) = rows_as(dict, connection, table.statements.reconcile, **asdict(window or _ALL_HOURS))
     return found
 
 
@@ -60,21 +59,18 @@ def _reconcile(connection: Connection, table: HourlyTable, window: Window | None
 
 
 def _no_duplicates(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    window = window or _ALL_HOURS
-    bounds = {"start": window.start, "before": window.before}
-    ((found,),) = connection.execute(table.compose(queries("checks").count_duplicates), bounds)
+    statement = table.compose(queries("checks").count_duplicates)
+    ((found,),) = connection.execute(statement, asdict(window or _ALL_HOURS))
     return found == 0, f"{found} duplicate keys", {"duplicate_keys": found}
 
 
 def _error_rate(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    window = window or _last_day()
-    (found,) = rows_as(dict, connection, queries("checks").error_rate, start=window.start, before=window.before)
+    (found,) = rows_as(dict, connection, queries("checks").error_rate, **asdict(window or _last_day()))
     return found["error_rate"] < MAX_ERROR_RATE, f"{found['failed']} of {found['final']} failed", found
 
 
 def _p95_processing(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
-    window = window or _last_day()
-    for hour, p95 in queries("checks").slowest_hour(connection, start=window.start, before=window.before):
+    for hour, p95 in queries("checks").slowest_hour(connection, **asdict(window or _last_day())):
         return p95 < MAX_P95_MS, f"{p95:.1f} ms in the hour {hour:%Y-%m-%d %H:%M}", {"worst_p95_ms": p95}
     return True, "no executions", {}
 
@@ -86,35 +82,17 @@ def _last_day() -> Window:
 
 # Checks of one table only, besides those of every table.
 _EXTRA_CHECKS = {
-    HOURLY_METRICS.name: (
-        _HourCheck(
-            "error_rate",
-            f"Below {MAX_ERROR_RATE:.0%} of the final executions are dead letters.",
-            _error_rate,
-            dg.AssetCheckSeverity.WARN,
+    HOURLY_METRICS.name: {
+        "error_rate": _HourCheck(
+            f"Below {MAX_ERROR_RATE:.0%} of the final executions are dead letters.", _error_rate, _WARN
         ),
-        _HourCheck(
-            "p95_processing",
+        "p95_processing": _HourCheck(
             f"In every hour, 95 of 100 attempts take less than {MAX_P95_MS:g} ms from claim to decision.",
             _p95_processing,
-            dg.AssetCheckSeverity.WARN,
+            _WARN,
         ),
-    )
+    }
 }
-
-
-def _checks_of(table: HourlyTable) -> dict[str, _HourCheck]:
-    checks = (
-        _HourCheck(
-            f"{table.name}_reconcile",
-            "The table agrees with the executions, which are counted independently. Hours whose executions changed "
-            "after they were built are left out: they are stale and will be rebuilt.",
-            _reconcile,
-        ),
-        _HourCheck(f"{table.name}_no_duplicates", "No key is in the table twice.", _no_duplicates),
-        *_EXTRA_CHECKS.get(table.name, ()),
-    )
-    return {check.name: check for check in checks}
 
 
 def _hour_checks(table: HourlyTable) -> dg.AssetChecksDefinition:
@@ -122,13 +100,20 @@ def _hour_checks(table: HourlyTable) -> dg.AssetChecksDefinition:
 
     For a run of a range, Dagster lists all partitions of the asset in each step that checks it (0.4 s for two years).
     """
-    checks = _checks_of(table)
-    error = dg.AssetCheckSeverity.ERROR
+    checks = {
+        f"{table.name}_reconcile": _HourCheck(
+            "The table agrees with the executions, which are counted independently. Hours whose executions changed "
+            "after they were built are left out: they are stale and will be rebuilt.",
+            _reconcile,
+        ),
+        f"{table.name}_no_duplicates": _HourCheck("No key is in the table twice.", _no_duplicates),
+        **_EXTRA_CHECKS.get(table.name, {}),
+    }
 
     @dg.multi_asset_check(
         name=f"{table.name}_checks",
         specs=[
-            dg.AssetCheckSpec(name, asset=table.name, description=each.description, blocking=each.severity == error)
+            dg.AssetCheckSpec(name, asset=table.name, description=each.description, blocking=each.severity == _ERROR)
             for name, each in checks.items()
         ],
         can_subset=True,
@@ -161,16 +146,15 @@ def event_time_freshness(nexus: NexusDatabase) -> dg.AssetCheckResult:
     """Warns of aggregates that lag behind their events."""
     now = datetime.now(UTC)
     closed = Window(min(first_hour(partitions_start(load_settings()), now), hour_of(now) - HOUR), hour_of(now))
-    bounds = {"start": closed.start, "before": closed.before}
     with nexus.connect() as connection:
-        (found,) = rows_as(dict, connection, queries("checks").event_lag, **bounds)
+        (found,) = rows_as(dict, connection, queries("checks").event_lag, **asdict(closed))
         stale = stale_partitions(connection, SIGNALS.name, closed.start, closed.before)
     newest, aggregated = found["newest_event"], found["newest_aggregated"]
     lag_hours = max(0, round((newest - (aggregated or newest - HOUR)) / HOUR)) if newest else 0
     # An hour that has just closed may be stale, but not for long.
     return dg.AssetCheckResult(
         passed=found["stale_s"] < MAX_STALE_S and (lag_hours == 0 or bool(stale)),
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=_WARN,
         description=f"{len(stale)} closed hours stale, {lag_hours} hours behind the newest event",
         metadata={
             "stale_hours": len(stale),
@@ -192,7 +176,7 @@ def queue_age(nexus: NexusDatabase) -> dg.AssetCheckResult:
     oldest = found.oldest_wait_s or 0.0
     return dg.AssetCheckResult(
         passed=oldest < MAX_QUEUE_AGE_S,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=_WARN,
         description=f"{found.waiting} waiting, the oldest for {oldest:.0f} s",
         metadata={"waiting": found.waiting, "oldest_wait_s": float(oldest)},
     )
@@ -209,7 +193,7 @@ def dead_letters_growing(nexus: NexusDatabase) -> dg.AssetCheckResult:
     waiting, arrived, handled = found["waiting"], found["arrived"], found["handled"]
     return dg.AssetCheckResult(
         passed=arrived <= handled,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=_WARN,
         description=f"{waiting} waiting; in the last hour {arrived} arrived, {handled} were handled",
         metadata=found,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nexus_pipeline.analytics.hours import Window
@@ -15,11 +15,10 @@ from nexus_pipeline.database.statements import queries, rows_as
 
 @dataclass(frozen=True)
 class Replaced:
-    """The result of a replacement: rows of the window before and now, and the stale marks that it took."""
+    """The result of a replacement: rows of the window before and now."""
 
     rows_before: int
     rows: int
-    marks: int
 
 
 @contextmanager
@@ -41,28 +40,23 @@ def replacing(connection: Connection, asset: str) -> Iterator[Any]:
 
 
 def replace_window(connection: Connection, table: HourlyTable, window: Window) -> Replaced:
-    """Rebuilds the table's rows of the window from the executions, in one transaction.
+    """Rebuilds the table's rows of the window, hours of its basis, from the executions, in one transaction.
 
     Doing it twice changes nothing. Executions that commit meanwhile are included, or leave their hour marked stale.
-
-    Args:
-        connection: autocommitting.
-        table: the table to rebuild.
-        window: event or processing hours, as the table's basis says.
 
     Raises:
         psycopg.Error: the server failed; the window is as it was.
     """
-    bounds = {"start": window.start, "before": window.before}
+    bounds = asdict(window)
     with replacing(connection, table.name) as named:
-        marks = named.take_marks(connection, asset=table.name, **bounds)
+        named.take_marks(connection, asset=table.name, **bounds)
         before = connection.execute(table.compose(named.delete_rows), bounds).rowcount
         rows = table.statements.insert(connection, **bounds)
         if table.in_daily_report:
             named.mark_days(connection, asset=DAILY_REPORT, **bounds)
-    return Replaced(before, rows, marks)
+    return Replaced(before, rows)
 
 
 def summarize(connection: Connection, table: HourlyTable, window: Window) -> list[dict[str, Any]]:
     """Each hour of the window, oldest first: `hour`, `rows`, `preview` (rows, or None), `more`, and what is plotted."""
-    return rows_as(dict, connection, table.statements.summarize, start=window.start, before=window.before)
+    return rows_as(dict, connection, table.statements.summarize, **asdict(window))
