@@ -68,13 +68,10 @@ class QueueStatus:
 
 
 def queue_status(connection: Connection, queue: str, first_hour: datetime, *, recount: bool = False) -> QueueStatus:
-    """The status of a queue, all figures of one snapshot.
+    """The status of a queue, all figures of one snapshot. To be called outside a transaction.
 
-    Args:
-        connection: outside a transaction. A role that may write also advances the seal of the ledger.
-        queue: any that exists.
-        first_hour: where the partitions of the hourly tables start.
-        recount: count the whole archive again instead of relying on the seal.
+    The partitions of the hourly tables start at `first_hour`. `recount` counts the whole archive again instead of
+    relying on the seal, which a role that may write also advances.
 
     Raises:
         NotFoundError: there is no such queue.

@@ -60,11 +60,9 @@ class Settings(BaseSettings):
     @field_validator("partitions_start")
     @classmethod
     def _with_offset(cls, value: datetime | None) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
+        if value is not None and value.tzinfo is None:
             raise ValueError("needs an offset, as in 2026-01-01T00:00:00+00:00")
-        return value.astimezone(UTC)
+        return value and value.astimezone(UTC)
 
     @field_validator("database_url", "dagster_database_url", mode="before")
     @classmethod

@@ -35,11 +35,6 @@ class NexusDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def connect(self, reassurance: str = "") -> Iterator[Connection]:
-        """An autocommitting connection of the process's pool; see `failures` for `reassurance`.
-
-        Raises:
-            dagster.Failure: the database cannot be used, or the body of the `with` raised an error of the product or
-                of PostgreSQL.
-        """
+        """An autocommitting connection of the process's pool; errors become `dagster.Failure` as in `failures`."""
         with failures(reassurance), shared_pool(load_settings()).connection() as connection:
             yield connection

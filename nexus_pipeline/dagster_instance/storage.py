@@ -1,7 +1,6 @@
 """Dagster's own storage: in a second database of the same server, with pooled connections and batched events.
 
-`dagster.yaml` names this class. It finds its URL itself, because `dagster.yaml` cannot give a variable a default: so
-every Dagster command works with nothing set.
+It finds its URL itself, because `dagster.yaml`, which names it, cannot give a variable a default.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ from nexus_pipeline.dagster_instance.engine import Pooled, dagster_url, shared_e
 from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
 from nexus_pipeline.settings import load_settings
 
-# Dagster reads it for each event, and then stores the events of many partitions in batches of 200.
-_BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
-
 
 class NexusRunStorage(Pooled, PostgresRunStorage):
     """The stock runs on the shared pool."""
@@ -31,15 +27,12 @@ class NexusScheduleStorage(Pooled, PostgresScheduleStorage):
 
 
 class NexusStorage(DagsterPostgresStorage):
-    """Runs, events and schedules in PostgreSQL, over one small pool for all instances of this process.
-
-    Raises:
-        UnavailableError: the database does not answer, or is missing and may not be created.
-    """
+    """Runs, events and schedules in PostgreSQL, over one small pool for all instances of this process."""
 
     def __init__(self, inst_data: Any = None) -> None:
         settings = load_settings()
-        os.environ.setdefault(_BATCH_VARIABLE, "200")
+        # Dagster reads it for each event, and stores the events of many partitions in such batches.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "200")
         with _initialization:
             url = dagster_url(settings)
             # Here, because a cached function that threads call at the same time may run twice.

@@ -22,24 +22,14 @@ _CONNECT_TIMEOUT_SECONDS = 10
 
 
 def server_conninfo(settings: Settings) -> str:
-    """The libpq conninfo of the database to work in; the embedded server is started, or found, where none is named.
-
-    Raises:
-        UserError: NEXUS_DATABASE_URL is no libpq URL.
-        UnavailableError: the embedded server does not start.
-    """
+    """The libpq conninfo of the database to work in; the embedded server is started, or found, where none is named."""
     if settings.database_url is not None:
         return _named_conninfo("NEXUS_DATABASE_URL", settings.database_url)
     return _embedded_conninfo(settings, EMBEDDED_DATABASE)
 
 
 def dagster_conninfo(settings: Settings) -> str:
-    """The libpq conninfo of Dagster's own storage: named, or a second database on the same server, made when absent.
-
-    Raises:
-        UserError: NEXUS_DAGSTER_DATABASE_URL is no libpq URL.
-        UnavailableError: the database is missing and may not be created.
-    """
+    """The libpq conninfo of Dagster's own storage: named, or a second database on the same server, made when absent."""
     if settings.dagster_database_url is not None:
         return _named_conninfo("NEXUS_DAGSTER_DATABASE_URL", settings.dagster_database_url)
     if settings.database_url is None:
@@ -99,14 +89,10 @@ def first_line(error: BaseException) -> str:
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
-    """Whether the session is gone, so that a new connection may do what this one could not.
-
-    `OperationalError` alone does not say so: deadlocks, timeouts and a full disk are OperationalErrors as well.
-    """
-    state = error.sqlstate
-    if state is None:
+    """Whether the session is gone. Deadlocks, timeouts and a full disk are `OperationalError` as well."""
+    if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return state.startswith("08") or state in {"57P01", "57P02", "57P03"}
+    return error.sqlstate.startswith(("08", "57P01", "57P02", "57P03"))
 
 
 def as_nexus_error(error: psycopg.Error) -> NexusError | None:

@@ -75,8 +75,7 @@ def apply_functions(connection: Connection) -> list[str]:
     by one process at a time (the migration lock).
 
     Raises:
-        UnavailableError: a newer version of this package made the functions, or a user's view, trigger or the like
-            depends on one that must be dropped. Nothing was changed.
+        UnavailableError: a newer version made the functions, or an object of a user depends on one that must go.
     """
     recorded = {each.file: each for each in _recorded(connection)}
     newest = max((_numbers(each.version) for each in recorded.values()), default=())

@@ -62,8 +62,6 @@ def schema_state(connection: Connection) -> SchemaState:
 def migrate(conninfo: str) -> Applied:
     """Brings the schema up to date: migrations first, then the function files that changed.
 
-    Ten processes may call this at once. With nothing to do it costs two queries.
-
     Raises:
         UnavailableError: the server is too old, the database newer than the code, or the role may not do it.
     """
@@ -91,10 +89,7 @@ def migrate(conninfo: str) -> Applied:
 
 
 def update_pgmq(conninfo: str) -> str:
-    """Updates pgmq to the version that the server offers or the package bundles, and grants roles created since.
-
-    Returns the version of pgmq.
-    """
+    """Brings pgmq up to date, grants privileges to roles created since, and returns the version of pgmq."""
     with connect(conninfo) as connection, _lock(connection), connection.transaction():
         version = ensure_pgmq(connection).version
         grant_missing_access(connection)
@@ -102,9 +97,7 @@ def update_pgmq(conninfo: str) -> str:
 
 
 def rollback(conninfo: str, down_to: str) -> list[str]:
-    """Rolls back all migrations after `down_to` (a name, or `nothing`), newest first, and deletes their data.
-
-    Returns the names of the migrations rolled back.
+    """Rolls back all migrations after `down_to` (a name, or `nothing`) with their data; returns them, newest first.
 
     Raises:
         NotFoundError: no migration has that name.

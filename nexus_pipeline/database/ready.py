@@ -8,11 +8,7 @@ from nexus_pipeline.settings import Settings
 
 
 def ready_database(settings: Settings) -> str:
-    """The conninfo of the database, started where it is ours, and migrated.
-
-    Raises:
-        UserError, UnavailableError: with one line that says what to do.
-    """
+    """The conninfo of the database, started where it is ours, and migrated."""
     conninfo = server_conninfo(settings)
     migrate(conninfo)
     return conninfo

@@ -1,7 +1,6 @@
 """The only way in: every request, from whatever source, is checked and sent here.
 
-Python checks that PostgreSQL can hold a request (`signals.request`); PostgreSQL checks the rules, in the transaction
-that sends. A batch is sent whole or not at all.
+Python checks that PostgreSQL can hold a request (`signals.request`); PostgreSQL checks the rules while it sends.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ def send(
     delay_seconds: int = 0,
     validate: bool = True,
 ) -> Sent:
-    """Send a batch of requests.
+    """Send a batch of requests, all or none.
 
     Without `validate`, only what PostgreSQL cannot hold is refused, and a request that breaks a rule becomes a dead
     letter.

@@ -53,10 +53,8 @@ def plan(
     context.log.info(f"{seen.waiting} waiting (counted up to {batch_size * max_batches}): {batches} batches")
     for number in range(1, batches + 1):
         # On a loaded machine planning may use up all the seconds; the first batch makes every run progress.
-        until = deadline if number > 1 else math.inf
-        yield dg.DynamicOutput(
-            {"queue": queue, "batch_size": batch_size, "deadline": until}, mapping_key=f"{number:03d}"
-        )
+        limits = {"queue": queue, "batch_size": batch_size, "deadline": deadline if number > 1 else math.inf}
+        yield dg.DynamicOutput(limits, mapping_key=f"{number:03d}")
 
 
 @dg.op(
@@ -68,15 +66,12 @@ def batch(context: dg.OpExecutionContext, planned: dict[str, Any], nexus: NexusD
     """The result of a batch, which is also the metadata of the step."""
     settings = load_settings()
     policy = RetryPolicy(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds)
-    if context.retry_number == 0 and time.monotonic() >= planned["deadline"]:
-        # Without a connection: if the server is away, each remaining step would wait for one and be retried.
-        context.add_output_metadata(_metadata(BatchResult()))
-        return vars(BatchResult())
-    with nexus.connect(_nothing_is_lost(settings.lease_seconds)) as connection:
-        result = process_batch(
-            connection, planned["queue"], planned["batch_size"], settings.lease_seconds, policy, planned["deadline"]
-        )
-    context.add_output_metadata(_metadata(result))
+    result = BatchResult()
+    # After the deadline without a connection: if the server is away, each remaining step would wait and be retried.
+    if context.retry_number > 0 or time.monotonic() < planned["deadline"]:
+        with nexus.connect(_nothing_is_lost(settings.lease_seconds)) as connection:
+            result = process_batch(connection, **planned, lease_seconds=settings.lease_seconds, policy=policy)
+    context.add_output_metadata({**vars(result), "ms": round(result.ms, 2)})
     return vars(result)
 
 
@@ -94,10 +89,6 @@ def summary(context: dg.OpExecutionContext, results: list[dict[str, Any]]) -> di
     context.log_event(dg.AssetMaterialization("workflow_executions", metadata=dict(total)))
     context.add_output_metadata(dict(total))
     return dict(total)
-
-
-def _metadata(result: BatchResult) -> dict[str, Any]:
-    return {**vars(result), "ms": round(result.ms, 2)}
 
 
 def _nothing_is_lost(lease_seconds: int) -> str:

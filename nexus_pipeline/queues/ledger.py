@@ -59,9 +59,7 @@ def depth(connection: Connection, queue: str, up_to: int = 1_000_000) -> Depth:
 
 
 def ledger(connection: Connection, queue: str, *, recount: bool = False) -> Ledger:
-    """The states of all messages.
-
-    Costs what was sent since the last `seal`. With `recount`, everything is counted (seconds for a million messages).
+    """The states of all messages: costs what was sent since the last `seal`, or with `recount`, seconds per million.
 
     Raises:
         NotFoundError: there is no such queue.

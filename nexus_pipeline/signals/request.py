@@ -44,11 +44,10 @@ class _Refused(str):
 
 
 def json_text(request: Request) -> str:
-    """The JSON text to send for a request.
+    """The JSON text to send for a request; a mapping is written with every digit of its Decimals.
 
     Refused are: what is no UTF-8 or no JSON, NaN and infinities, NUL, unpaired surrogates, more than `MAX_BYTES`,
-    `MAX_DEPTH` or `MAX_DIGITS`, and powers of ten beyond `MAX_EXPONENT`. A mapping is written as the standard library
-    writes it, and Decimals as numbers with every digit.
+    `MAX_DEPTH` or `MAX_DIGITS`, and powers of ten beyond `MAX_EXPONENT`.
 
     Raises:
         InvalidRequest: PostgreSQL could not hold the request, or only at the cost of others.
