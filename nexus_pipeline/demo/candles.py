@@ -22,27 +22,19 @@ from nexus_pipeline.signals.indicators import MissingExtra, rsi, trend
 BAR: Final = timedelta(hours=1)
 WEEK: Final = timedelta(weeks=1)
 
-_PACKAGE: Final = "gym_anytrading"
-_FILE: Final = Path("datasets", "data", "FOREX_EURUSD_1H_ASK.csv")
 _COLUMNS: Final = ["Time", "Open", "High", "Low", "Close", "Volume"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """The prices and the volume of one hour.
+    """The prices of one hour, and its volume in units of the base currency. UserError: they contradict each other."""
 
-    Raises:
-        UserError: the time is not in UTC, or the numbers contradict each other.
-    """
-
-    opened_at: datetime
-    """Start of the hour, UTC."""
+    opened_at: datetime  # start of the hour, UTC
     open: float
     high: float
     low: float
     close: float
     volume: float
-    """For EURUSD in units of the base currency."""
 
     def __post_init__(self) -> None:
         prices = (self.open, self.high, self.low, self.close)
@@ -64,8 +56,7 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class CandleRequests:
-    """The signal requests of a series of candles, oldest first, and how many bars have none: too few bars precede them
-    for an RSI, or the price did not move."""
+    """Signal requests, oldest first, and how many bars have none: too few before them for an RSI, or no movement."""
 
     requests: tuple[dict[str, object], ...]
     warm_up: int
@@ -80,20 +71,16 @@ def eurusd_hourly() -> list[Candle]:
 
     Raises:
         MissingExtra: gym-anytrading is not installed.
-        UserError: the file is missing or differs from that of gym-anytrading 2.0.
+        UserError: its file is missing or has another form.
     """
-    spec = importlib.util.find_spec(_PACKAGE)
+    spec = importlib.util.find_spec("gym_anytrading")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("gym-anytrading", "demo")
-    return read_candles(Path(spec.submodule_search_locations[0]) / _FILE)
+    return read_candles(Path(spec.submodule_search_locations[0], "datasets", "data", "FOREX_EURUSD_1H_ASK.csv"))
 
 
 def read_candles(path: Path) -> list[Candle]:
-    """The candles of a CSV file with the columns Time (day.month.year, UTC), Open, High, Low, Close, Volume.
-
-    Raises:
-        UserError: the file cannot be read, a line of it is not a candle, or the candles are out of order.
-    """
+    """The candles of a CSV file; UserError: it cannot be read, a line is not a candle, or they are out of order."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
@@ -128,7 +115,6 @@ def requests(candles: Sequence[Candle], *, symbol: str, source: str, weeks: int)
 
     Raises:
         ValueError: `symbol` does not have 1 to 100 characters, or `source` 1 to 200.
-        UserError: the candles overlap or are out of order.
         MissingExtra: TA-Lib is not installed.
     """
     if not 1 <= len(symbol) <= 100 or not 1 <= len(source) <= 200:

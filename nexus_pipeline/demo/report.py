@@ -17,8 +17,7 @@ _SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 _WIDTH = 110
 _CHART_ROWS = 14
-# More points than this, and the marks of the chart would touch each other.
-_MAX_POINTS = 40
+_MAX_POINTS = 40  # with more, the marks of the chart would touch each other
 
 
 def render(report: Mapping[str, Any], console: Console, url: str | None = None) -> None:
@@ -72,7 +71,6 @@ def _decisions(signals: Mapping[str, int], strong: Mapping[str, int], by_hour: S
 
 
 def _aggregates(aggregates: Mapping[str, Any] | None) -> Text | None:
-    """The table hourly_signal_aggregates, one bar a week for each signal."""
     if aggregates is None:
         return None
     weeks = aggregates["by_week"]

@@ -25,26 +25,25 @@ from nexus_pipeline.errors import FailedError
 from nexus_pipeline.ingress.sender import send
 from nexus_pipeline.local import up
 from nexus_pipeline.local.processes import environment, log_file
-from nexus_pipeline.queues.ledger import ledger
+from nexus_pipeline.queues.ledger import Ledger, ledger
 from nexus_pipeline.queues.names import MAIN_QUEUE
 from nexus_pipeline.settings import Settings
 
 _SYMBOL = "EURUSD"
 _BATCH_SIZE = 1_000
-# Retries and expired leases may hide messages for a while; the demo does not wait longer than this.
 _MAX_SECONDS = 300
+"""The longest wait for messages that retries and expired leases hide."""
 
 
 def run(settings: Settings, as_json: bool, ui: bool, port: int = 3000) -> int:
     """Run the demo and return its exit code: 0 when every message is accounted for.
 
     With `as_json` the report is one JSON object on the last line of standard output. With `ui` the Dagster UI is left
-    running.
+    running, and errors are also those of `up.run_detached`.
 
     Raises:
-        ConflictError: with `ui`, `nexus up` is running in this home folder.
         FailedError: the job or the backfill failed, or the queue did not drain in time.
-        UnavailableError: a package for the candles is missing, the port is in use, or the UI does not start.
+        UnavailableError: a package for the candles is missing.
     """
     console = Console(stderr=as_json)
     if ui:
@@ -94,27 +93,25 @@ def _send(connection: Connection, made: CandleRequests, console: Console) -> int
 
 def _drain(connection: Connection, settings: Settings, console: Console) -> tuple[int, float]:
     """Runs the job until the queue is empty; returns the number of runs and the seconds they took."""
-    runs = 0
-    began = time.perf_counter()
+    runs, began = 0, time.perf_counter()
     with console.status("running the job process_trading_workflow until the queue is empty"):
         while True:
             state = ledger(connection, MAIN_QUEUE)
-            if state.waiting + state.leased + state.retrying == 0:
+            if _unsettled(state) == 0:
                 return runs, time.perf_counter() - began
             if time.perf_counter() - began > _MAX_SECONDS:
                 raise FailedError(f"after {_MAX_SECONDS} s there are still messages in the queue: see nexus status")
             if state.waiting == 0:
                 time.sleep(1)
-                continue
-            _run_job(settings)
-            runs += 1
+            else:
+                _run_job(settings)
+                runs += 1
 
 
 def _run_job(settings: Settings) -> None:
     """Runs the job with the command that users run in CI; its output goes to `<home>/logs/demo.log`."""
     command = ["dagster", "job", "execute", "-m", "nexus_pipeline.definitions", "-j", "process_trading_workflow"]
-    env = environment(settings.home)
-    log = log_file(settings.home, "demo")
+    env, log = environment(settings.home), log_file(settings.home, "demo")
     with log.open("ab") as output:
         code = subprocess.call([sys.executable, "-m", *command], env=env, stdout=output, stderr=subprocess.STDOUT)
     if code != 0:
@@ -148,12 +145,9 @@ def _aggregate(connection: Connection, settings: Settings, report: dict[str, Any
 def _counts(connection: Connection) -> dict[str, Any]:
     """The counts of the whole queue, so that they add up also when other requests were sent."""
     state = ledger(connection, MAIN_QUEUE)
-    return {
-        "sent": state.sent,
-        "completed": state.completed,
-        "dead_lettered": state.dead_lettered,
-        "waiting": state.waiting + state.leased + state.retrying,
-        "lost": state.lost,
-        "duplicates": state.doubled,
-        "adds_up": state.adds_up,
-    }
+    as_named = {name: getattr(state, name) for name in ("sent", "completed", "dead_lettered", "lost", "adds_up")}
+    return as_named | {"waiting": _unsettled(state), "duplicates": state.doubled}
+
+
+def _unsettled(state: Ledger) -> int:
+    return state.waiting + state.leased + state.retrying

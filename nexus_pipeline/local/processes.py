@@ -27,11 +27,7 @@ from nexus_pipeline.dagster_instance.home import dagster_home
 from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.local import running
 
-# The system's limit is 107 bytes.
-_MAX_SOCKET_PATH = 100
 _MAX_RESTARTS = 5
-# After this time a process counts as started, and its restarts are counted from zero.
-_STABLE_SECONDS = 120
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -117,7 +113,7 @@ class Stack:
         self._sessions: set[int] = set()
         self._dagster_home = dagster_home(self.home)
         self._socket = self._dagster_home / "code.sock"
-        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
+        if len(os.fsencode(self._socket)) > 100:  # the system's limit is 107 bytes
             self._socket = Path(tempfile.mkdtemp(prefix="nexus-"), "code.sock")  # a new and private folder
         workspace = str(self._dagster_home / "workspace.yaml")
         server = {"socket": str(self._socket), "location_name": "nexus_pipeline"}
@@ -135,15 +131,11 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """URL of the Dagster UI."""
+        """Of the Dagster UI."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, wait_seconds: float = 300) -> None:
-        """Start all processes; returns when the UI answers.
-
-        Raises:
-            UnavailableError: a process ended or did not answer in time.
-        """
+        """Start all processes; returns when the UI answers. UnavailableError: one ended or did not answer in time."""
         deadline = time.monotonic() + wait_seconds
         code_server, *others = self.processes
         self._spawn(code_server)
@@ -153,16 +145,12 @@ class Stack:
         self._wait(self._answers, self.processes, deadline)
 
     def tend(self) -> list[str]:
-        """Restart processes that have ended; returns a line for each.
-
-        Raises:
-            UnavailableError: one keeps ending.
-        """
+        """Restart processes that have ended; returns a line for each. UnavailableError: one keeps ending."""
         lines = []
         for process in self.processes:
             if process.popen is not None and process.ended:
-                if time.monotonic() - process.started > _STABLE_SECONDS:
-                    process.restarts = 0
+                if time.monotonic() - process.started > 120:
+                    process.restarts = 0  # it was stable
                 if process.restarts >= _MAX_RESTARTS:
                     raise process.failure("keeps ending")
                 process.restarts += 1
@@ -171,10 +159,7 @@ class Stack:
         return lines
 
     def active_runs(self) -> list[psutil.Process]:
-        """The processes of runs, also those that a killed code server has left.
-
-        They are the only ones that the code server starts with Python's multiprocessing.
-        """
+        """The processes of runs, also those of a killed code server: only they are started by multiprocessing."""
         return [process for process in self._ours() if any("spawn_main" in part for part in process.info["cmdline"])]
 
     def stop(self, say: Callable[[str], None], drain_seconds: float) -> None:
@@ -235,18 +220,13 @@ class Stack:
             time.sleep(0.1)
 
     def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/server_info", timeout=2):  # noqa: S310 - loopback, our own
-                return True
-        except OSError:
-            return False
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/server_info", timeout=2):  # noqa: S310
+            return True
+        return False
 
 
 def _daemon() -> list[str]:
-    """The command `dagster-daemon` of this environment.
-
-    Where the script is not beside this Python (`uv run --with` layers environments), its entry point is called.
-    """
+    """The command `dagster-daemon`; its entry point where it is not beside this Python, as under `uv run --with`."""
     script = Path(sys.executable).with_name("dagster-daemon")
     if script.is_file():
         return [str(script)]
