@@ -1,7 +1,5 @@
 """The charts of a day, as SVG text, drawn by matplotlib."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any

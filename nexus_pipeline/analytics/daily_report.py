@@ -1,7 +1,5 @@
 """The daily report, from the hourly tables: markdown for the UI, and a self-contained HTML file."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

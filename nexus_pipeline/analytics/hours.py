@@ -1,7 +1,5 @@
 """Hours and windows of hours, in UTC, and clear errors for those that cannot be used."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The partitions of the assets: hours and days in UTC, including the open one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 

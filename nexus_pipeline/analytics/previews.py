@@ -1,7 +1,5 @@
 """The metadata of an hour: numbers whose names stay the same, so that they can be plotted, and a small table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

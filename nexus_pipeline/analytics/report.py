@@ -1,7 +1,5 @@
 """`nexus report`: the last hours at a glance, read from the executions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

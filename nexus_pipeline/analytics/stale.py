@@ -1,7 +1,5 @@
 """Which hours are stale, and in which runs they are rebuilt."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

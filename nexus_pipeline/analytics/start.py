@@ -1,7 +1,5 @@
 """Where the hours start: a fact about the database, fixed when it was first migrated."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import cache

@@ -5,8 +5,6 @@ To add a table, write a migration (the table, and its row in `nexus.hourly_table
 `reconcile`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 

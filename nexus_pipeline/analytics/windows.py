@@ -1,7 +1,5 @@
 """Replacing the rows of a window of hours in one transaction: one hour or a year of them, for every hourly table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass

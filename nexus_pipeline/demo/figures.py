@@ -1,7 +1,5 @@
 """The figures of the demo, counted by the database."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

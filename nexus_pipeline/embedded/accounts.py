@@ -5,8 +5,6 @@ of the home folder or, where that is root, as the system account `pgserver`. Tha
 folder or the folders above it: the server is started inside its data folder and opens nothing by an absolute path.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pwd

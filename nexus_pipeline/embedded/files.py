@@ -1,7 +1,5 @@
 """The files of the embedded server: its programs, its data folder, its configuration and its socket."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

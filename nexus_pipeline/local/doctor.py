@@ -3,8 +3,6 @@
 They check what differs between machines and pip does not enforce. They start, create and change nothing.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass

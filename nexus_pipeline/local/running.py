@@ -4,8 +4,6 @@ The file is `{"pids": {"webserver": {"pid": 123, "created": 1763840000.12}}}`. A
 started at the same time and belongs to the owner of the file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """`nexus up`: start the database, the Dagster UI, the daemon and the code server."""
 
-from __future__ import annotations
-
 import re
 import signal
 import sys
