@@ -32,8 +32,7 @@ SELECT (SELECT count(*) FROM pgmq.q_workflow_errors) AS waiting,
 -- mark has been there, 0 without any.
 SELECT (SELECT nexus.hour_of(e.event_time)
           FROM public.workflow_executions e
-         WHERE e.event_time < :before
-           AND e.status IN ('completed', 'error')
+         WHERE e.event_time < :before AND e.status IN ('completed', 'error')
          ORDER BY e.event_time DESC LIMIT 1) AS newest_event,
        (SELECT max(a.hour) FROM public.hourly_signal_aggregates a WHERE a.hour < :before) AS newest_aggregated,
        coalesce(extract(epoch FROM clock_timestamp() - (

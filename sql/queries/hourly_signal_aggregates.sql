@@ -18,11 +18,9 @@ SELECT d.hour, d.symbol, d.strategy,
        count(*) FILTER (WHERE d.risk = 'HIGH'),
        -- Pairs of time and price: the first and the last in constant memory, however large the hour. Of equal times, the
        -- lowest price is the first and the highest the last.
-       (min(d.priced_at))[2], (max(d.priced_at))[2],
-       coalesce(sum(d.volume), 0)
+       (min(d.priced_at))[2], (max(d.priced_at))[2], coalesce(sum(d.volume), 0)
   FROM (
-    SELECT nexus.hour_of(e.event_time) AS hour,
-           coalesce(e.symbol, '(none)') AS symbol,
+    SELECT nexus.hour_of(e.event_time) AS hour, coalesce(e.symbol, '(none)') AS symbol,
            -- A failure has no output: it counts for the strategy that its request names, if that can be a name.
            coalesce(e.output_data ->> 'strategy',
                     CASE WHEN jsonb_typeof(e.input_data -> 'strategy') = 'string'
@@ -30,20 +28,16 @@ SELECT d.hour, d.symbol, d.strategy,
                          THEN e.input_data ->> 'strategy' END,
                     '(none)') AS strategy,
            e.status = 'completed' AS completed,
-           e.output_data ->> 'signal' AS signal,
-           e.output_data ->> 'enhanced_signal' AS enhanced,
+           e.output_data ->> 'signal' AS signal, e.output_data ->> 'enhanced_signal' AS enhanced,
            e.output_data ->> 'risk_level' AS risk,
            nexus.json_number(e.output_data -> 'rsi') AS rsi,
            nexus.json_number(e.output_data -> 'confidence') AS confidence,
            nexus.json_number(e.output_data -> 'trade_strength') AS strength,
-           CASE WHEN jsonb_typeof(e.input_data -> 'price') = 'number' AND e.status = 'completed' THEN
-               ARRAY[extract(epoch FROM e.event_time),
-                     (e.input_data -> 'price')::numeric] END AS priced_at,
+           CASE WHEN jsonb_typeof(e.input_data -> 'price') = 'number' AND e.status = 'completed'
+                THEN ARRAY[extract(epoch FROM e.event_time), (e.input_data -> 'price')::numeric] END AS priced_at,
            CASE WHEN e.status = 'completed' THEN nexus.json_number(e.input_data -> 'volume') END AS volume
       FROM public.workflow_executions e
-     WHERE e.event_time >= :start
-       AND e.event_time < :before
-       AND e.status IN ('completed', 'error')
+     WHERE e.event_time >= :start AND e.event_time < :before AND e.status IN ('completed', 'error')
     OFFSET 0 -- a fence: each value is read from its JSON once, not once for each aggregate that uses it
   ) d
  GROUP BY d.hour, d.symbol, d.strategy;
@@ -83,16 +77,12 @@ WITH stale AS (
      WHERE m.asset = 'hourly_signal_aggregates' AND m.start >= :start AND m.start < :before
 ), finals AS (
     SELECT date_trunc('hour', e.event_time, 'UTC') AS hour,
-           CASE WHEN e.symbol IS NULL THEN '(none)' ELSE e.symbol END AS symbol,
-           e.status, e.output_data
+           CASE WHEN e.symbol IS NULL THEN '(none)' ELSE e.symbol END AS symbol, e.status, e.output_data
       FROM public.workflow_executions e
-     WHERE e.event_time >= :start
-       AND e.event_time < :before
-       AND e.status = ANY ('{completed,error}')
+     WHERE e.event_time >= :start AND e.event_time < :before AND e.status = ANY ('{completed,error}')
 ), expected AS (
     SELECT f.hour, f.symbol, count(*) AS executions,
-           sum((f.status = 'completed')::int) AS completed,
-           sum((f.output_data ->> 'signal' = 'BUY')::int) AS buy,
+           sum((f.status = 'completed')::int) AS completed, sum((f.output_data ->> 'signal' = 'BUY')::int) AS buy,
            sum((f.output_data ->> 'signal' = 'SELL')::int) AS sell,
            sum((f.output_data ->> 'signal' = 'HOLD')::int) AS hold
       FROM finals f

@@ -11,8 +11,7 @@ SELECT g.hour, g.total, g.successful, g.total - g.successful, g.retried, g.dead_
        g.avg_processing, g.processing[1], g.processing[2], g.processing[3],
        g.wait[1], g.wait[2], g.wait[3], g.wait[4]
   FROM (
-    SELECT t.hour, count(*) AS total,
-           count(*) FILTER (WHERE t.status = 'completed') AS successful,
+    SELECT t.hour, count(*) AS total, count(*) FILTER (WHERE t.status = 'completed') AS successful,
            count(*) FILTER (WHERE t.status = 'retrying') AS retried,
            count(*) FILTER (WHERE t.status = 'error') AS dead_lettered,
            avg(t.processing_ms) AS avg_processing,
@@ -54,18 +53,15 @@ WITH stale AS (
      WHERE m.asset = 'hourly_workflow_metrics' AND m.start >= :start AND m.start < :before
 ), expected AS (
     SELECT date_trunc('hour', e.created_at, 'UTC') AS hour, count(*) AS total,
-           sum((e.status = 'completed')::int) AS successful,
-           sum((e.status = 'retrying')::int) AS retried,
-           sum((e.status = 'error')::int) AS dead_lettered,
-           max(e.started_at - e.enqueued_at) AS oldest
+           sum((e.status = 'completed')::int) AS successful, sum((e.status = 'retrying')::int) AS retried,
+           sum((e.status = 'error')::int) AS dead_lettered, max(e.started_at - e.enqueued_at) AS oldest
       FROM public.workflow_executions e
      WHERE e.created_at >= :start AND e.created_at < :before
        AND e.status = ANY ('{completed,error,retrying}')
        AND NOT EXISTS (SELECT FROM stale s WHERE s.start = date_trunc('hour', e.created_at, 'UTC'))
      GROUP BY 1
 ), actual AS (
-    SELECT m.*
-      FROM public.hourly_workflow_metrics m
+    SELECT m.* FROM public.hourly_workflow_metrics m
      WHERE m.hour >= :start AND m.hour < :before
        AND NOT EXISTS (SELECT FROM stale s WHERE s.start = m.hour)
 ), compared AS (

@@ -2,8 +2,7 @@
 -- The last hours by processing, the open one last, with the columns of trading_workflow_dashboard; including hours
 -- without executions.
 SELECT h.hour, coalesce(e.total_executions, 0) AS total_executions, coalesce(e.successful, 0) AS successful,
-       coalesce(e.failed, 0) AS failed, coalesce(e.retried, 0) AS retried,
-       e.avg_processing_time, e.p95_processing_time,
+       coalesce(e.failed, 0) AS failed, coalesce(e.retried, 0) AS retried, e.avg_processing_time, e.p95_processing_time,
        coalesce(e.buy_signals, 0) AS buy_signals, coalesce(e.sell_signals, 0) AS sell_signals,
        coalesce(e.hold_signals, 0) AS hold_signals
   FROM generate_series(nexus.hour_of(now()) - (:hours::integer - 1) * interval '1 hour',

@@ -8,9 +8,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('nexus.rebuild'), hashtext(:asset));
 DELETE FROM nexus.stale_marks m
  USING (SELECT k.start, min(k.ctid) AS kept
           FROM nexus.stale_marks k
-         WHERE k.asset = :asset
-         GROUP BY k.start
-        HAVING count(*) > 1) d
+         WHERE k.asset = :asset GROUP BY k.start HAVING count(*) > 1) d
  WHERE m.asset = :asset AND m.start = d.start AND m.ctid <> d.kept;
 
 -- name: stale_partitions(asset, since, before)

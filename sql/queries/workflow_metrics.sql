@@ -14,8 +14,7 @@ SELECT overlay(overlay(e.id::text PLACING '8' FROM 15 FOR 1) PLACING m.variant F
       coalesce(extract(epoch FROM e.completed_at - e.started_at) * 1000, e.processing_time_ms), 'ms'),
      ('a', 'end_to_end_ms', extract(epoch FROM e.completed_at - e.enqueued_at) * 1000, 'ms'),
      ('b', 'attempts', e.attempt::numeric, 'count')) m (variant, metric_type, metric_value, metric_unit)
- WHERE e.created_at >= :start AND e.created_at < :before
-   AND e.status IN ('completed', 'error', 'retrying')
+ WHERE e.created_at >= :start AND e.created_at < :before AND e.status IN ('completed', 'error', 'retrying')
    AND m.metric_value IS NOT NULL;
 
 -- name: summarize(start, before)
@@ -51,8 +50,7 @@ WITH stale AS (
                - count(*) FILTER (WHERE e.completed_at - e.started_at IS NULL AND e.processing_time_ms IS NULL)
                + count(e.completed_at - e.enqueued_at) + count(e.attempt) AS metrics
       FROM public.workflow_executions e
-     WHERE e.created_at >= :start AND e.created_at < :before
-       AND e.status = ANY ('{completed,error,retrying}')
+     WHERE e.created_at >= :start AND e.created_at < :before AND e.status = ANY ('{completed,error,retrying}')
      GROUP BY 1
 ), actual AS (
     SELECT date_trunc('hour', w.recorded_at, 'UTC') AS hour, count(*) AS metrics

@@ -12,8 +12,7 @@ BEGIN
     END IF;
     INSERT INTO nexus.stale_marks (asset, start)
     SELECT t.name, h.hour
-      FROM nexus.hourly_tables t
-     CROSS JOIN generate_series(first, open_hour - interval '1 hour', interval '1 hour') h (hour);
+      FROM nexus.hourly_tables t CROSS JOIN generate_series(first, open_hour - interval '1 hour', interval '1 hour') h (hour);
     UPDATE nexus.installation SET closed_until = open_hour;
     RETURN extract(epoch FROM open_hour - first) / 3600;
 END $$;

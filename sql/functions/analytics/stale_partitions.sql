@@ -8,8 +8,7 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT (SELECT m.start FROM nexus.stale_marks m
                  WHERE m.asset = $1 AND m.start > f.start AND m.start < $3 ORDER BY m.start LIMIT 1)
-          FROM found f
-         WHERE f.start IS NOT NULL
+          FROM found f WHERE f.start IS NOT NULL
     )
     SELECT f.start FROM found f WHERE f.start IS NOT NULL
 $$;
