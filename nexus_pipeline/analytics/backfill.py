@@ -93,12 +93,10 @@ def run_backfill(
 
 def parts_of(window: Window) -> Iterator[Window]:
     """The window in parts, oldest first: one for each run, at most MAX_RUNS."""
-    length = max(HOURS_PER_RUN, -(-len(window) // MAX_RUNS)) * HOUR
-    start = window.start
-    while start < window.before:
-        part = Window(start, min(window.before, start + length))
-        yield part
-        start = part.before
+    size = max(HOURS_PER_RUN, -(-len(window) // MAX_RUNS))
+    for place in range(0, len(window), size):
+        start = window.start + place * HOUR
+        yield Window(start, min(window.before, start + size * HOUR))
 
 
 def job_of(definitions: str, job: str) -> JobDefinition:
