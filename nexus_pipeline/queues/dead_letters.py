@@ -1,7 +1,5 @@
 """Dead letters: list, show, redrive, discard."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,6 +80,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """An execution of the original message."""
+
+    attempt: int | None
+    status: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_details: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
 class History:
     """A dead letter with its message, every attempt at it, and every action."""
 
@@ -91,17 +100,6 @@ class History:
     """As it is in the queue."""
     attempts: list[Attempt]
     actions: list[Action]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An execution of the original message."""
-
-    attempt: int | None
-    status: str
-    started_at: datetime | None
-    completed_at: datetime | None
-    error_details: dict[str, Any] | None
 
 
 def list_dead_letters(connection: Connection, error_class: str | None = None, max_rows: int = 50) -> list[DeadLetter]:
