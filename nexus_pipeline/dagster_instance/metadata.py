@@ -23,5 +23,5 @@ def add_partition_metadata(context: dg.AssetExecutionContext, metadata: Mapping[
     step = context.get_step_execution_context()
     accumulated = step._metadata_accumulator
     added = {AssetMetadataHandle(asset_key=context.asset_key, partition_key=key): metadata[key] for key in metadata}
-    # The one private attribute written here: the accumulator is immutable, and Dagster itself assigns a new one.
+    # The accumulator is immutable, and Dagster itself assigns a new one.
     step._metadata_accumulator = type(accumulated)(per_output_metadata={**accumulated.per_output_metadata, **added})
