@@ -4,8 +4,6 @@ The candles are those of EURUSD for each hour of the year 2017, read from the in
 nothing is imported or copied.
 """
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import math

@@ -1,7 +1,5 @@
 """The summary of the demo on one screen, at most 40 lines of 110 columns, made of what `nexus demo --json` prints."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """`nexus demo`: send a year of real candles, run the job until the queue is empty, aggregate, and report."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

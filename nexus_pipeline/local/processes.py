@@ -4,8 +4,6 @@ They share `<home>/dagster`: the configuration of the instance, and the workspac
 server, which no other user of the machine can open.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
