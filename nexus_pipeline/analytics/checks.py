@@ -71,7 +71,8 @@ def _error_rate(connection: Connection, table: HourlyTable, window: Window | Non
 
 def _p95_processing(connection: Connection, table: HourlyTable, window: Window | None) -> _Found:
     for hour, p95 in queries("checks").slowest_hour(connection, **asdict(window or _last_day())):
-        return p95 < MAX_P95_MS, f"{p95:.1f} ms in the hour {hour:%Y-%m-%d %H:%M}", {"worst_p95_ms": p95}
+        text = f"{p95:.1f} ms in the hour {hour.astimezone(UTC):%Y-%m-%d %H:%M}"
+        return p95 < MAX_P95_MS, text, {"worst_p95_ms": p95}
     return True, "no executions", {}
 
 

@@ -16,7 +16,7 @@ from nexus_pipeline.database.connection import Connection
 from nexus_pipeline.definitions import defs
 from nexus_pipeline.queues.dead_letters import discard
 from nexus_pipeline_tests.support.analytics import execution, rebuild_all, window
-from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, instance
+from nexus_pipeline_tests.support.dagster import dagster_database, dagster_template, forget_pools, instance
 from nexus_pipeline_tests.support.queues import drain, put, send
 
 __all__ = ["dagster_database", "dagster_template", "instance"]
@@ -31,6 +31,12 @@ def evaluate(
     instance: dg.DagsterInstance, name: str, hour: datetime | None = None
 ) -> tuple[bool, dg.AssetCheckSeverity, dict[str, object]]:
     """Runs one check alone: whether it passed, how bad it is if not, and its metadata."""
+    found = evaluation(name, hour)
+    return found.passed, found.severity, {key: value.value for key, value in found.metadata.items()}
+
+
+def evaluation(name: str, hour: datetime | None = None) -> dg.AssetCheckEvaluation:
+    """Runs one check alone, of an hour or without a partition."""
     definition, key = next((each, key) for each in analytics_checks for key in each.check_keys if key.name == name)
     tags = tags_of(hour_key(hour), hour_key(hour)) if hour else {}
     only = dg.define_asset_job("only", selection=dg.AssetSelection.checks(key))
@@ -40,7 +46,7 @@ def evaluate(
         ).resolve_job_def("only")
         result = job.execute_in_process(instance=own, tags=tags, raise_on_error=False)
     (found,) = result.get_asset_check_evaluations()
-    return found.passed, found.severity, {key: value.value for key, value in found.metadata.items()}
+    return found
 
 
 @pytest.fixture
@@ -159,6 +165,15 @@ def test_a_slow_hour_warns_and_is_named(
     assert (passed, severity) == (passes, WARN)
     assert metadata["worst_p95_ms"] == pytest.approx(slow_ms)
     assert evaluate(instance, "p95_processing", AN_HOUR - HOUR)[0]  # an hour without executions
+
+
+def test_the_slow_hour_is_named_in_utc_whatever_the_time_zone_of_the_session(
+    instance: dg.DagsterInstance, aggregated: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+    forget_pools()
+    assert f"in the hour {AN_HOUR:%Y-%m-%d %H:%M}" in str(evaluation("p95_processing", AN_HOUR).description)
+    forget_pools()
 
 
 def test_freshness_is_by_event_time(instance: dg.DagsterInstance, aggregated: Connection) -> None:
