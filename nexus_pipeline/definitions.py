@@ -1,7 +1,5 @@
 """The whole product on one page: what Dagster loads. The only file that knows every part."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from nexus_pipeline.analytics.assets import analytics_assets

@@ -9,12 +9,10 @@ from typing import ClassVar
 
 
 class NexusError(Exception):
-    """An error with one line of text for people, without secrets."""
+    """One line of text for people, without secrets; the exit code of `nexus`, and the status of the HTTP API."""
 
     exit_code: ClassVar[int] = 1
-    """Exit code of `nexus`."""
     http_status: ClassVar[int] = 500
-    """Status code of the HTTP API."""
 
 
 class UserError(NexusError):

@@ -7,8 +7,6 @@ from typer import Option
 from nexus_pipeline.cli.output import note, say, say_json
 from nexus_pipeline.cli.root import app
 
-_MARGIN_SECONDS = 30
-
 
 @app.command(
     short_help="Start the database, the Dagster UI and the daemon.", epilog="Example: nexus up --detach --port 3001"
@@ -45,7 +43,7 @@ def down(as_json: Annotated[bool, Option("--json", help="Print one JSON object."
     if names:
         note(f"stopping {', '.join(names)}; runs in progress get time to end")
     # `nexus up` waits for its runs and stops the server it started: wait longer than it does.
-    stopped = running.stop(settings.home, settings.seconds_per_run + settings.lease_seconds + _MARGIN_SECONDS)
+    stopped = running.stop(settings.home, settings.seconds_per_run + settings.lease_seconds + 30)
     server = embedded.stop(settings.home) or server
     if as_json:
         say_json({"stopped": stopped, "server": server})

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from nexus_pipeline.analytics.report import sparkline
 
-_SIGNALS = ("BUY", "SELL", "HOLD")
 _STYLES = {"BUY": "green", "SELL": "red", "HOLD": "dim"}
 _WIDTH = 110
 _CHART_ROWS = 14
@@ -56,14 +55,14 @@ def _decisions(signals: Mapping[str, int], strong: Mapping[str, int], by_hour: S
     for name in ("decisions", "count", "share", "of them strong", "by hour of the day, UTC"):
         table.add_column(name, justify="right" if name in {"count", "share", "of them strong"} else "left")
     total = sum(signals.values())
-    for name in _SIGNALS:
+    for name, style in _STYLES.items():
         table.add_row(
             name,
             f"{signals[name]:,}",
             f"{signals[name] / total:.1%}" if total else "",
             f"{strong[f'STRONG_{name}']:,}" if f"STRONG_{name}" in strong else "",
             sparkline([hour[name] for hour in by_hour]),
-            style=_STYLES[name],
+            style=style,
         )
     return table
 
@@ -76,8 +75,8 @@ def _aggregates(aggregates: Mapping[str, Any] | None) -> Text | None:
         f"hourly_signal_aggregates: {aggregates['decisions']:,} decisions in {aggregates['hours']:,} hours,"
         f" one bar for each of {len(weeks)} weeks"
     )
-    for signal in _SIGNALS:
-        text.append(f"\n{signal:>5} {sparkline([week[signal] for week in weeks])} ", style=_STYLES[signal])
+    for signal, style in _STYLES.items():
+        text.append(f"\n{signal:>5} {sparkline([week[signal] for week in weeks])} ", style=style)
         text.append(f"{sum(week[signal] for week in weeks):,}")
     return text
 
