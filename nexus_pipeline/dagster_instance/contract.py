@@ -43,10 +43,6 @@ _FOR_WEBSERVER = ("self", "statement_timeout", "pool_recycle", "max_overflow")
 CONTRACT: Mapping[Feature, tuple[Name, ...]] = {
     Feature.STORAGE: (
         # engine.py, storage.py
-        *(
-            Name(f"dagster_postgres:DagsterPostgresStorage._{each}_storage")
-            for each in ("run", "event_log", "schedule")
-        ),
         Name("dagster_postgres.utils:create_pg_connection", ("engine",)),
         Name("dagster_postgres:PostgresRunStorage", _CONSTRUCTOR),
         Name("dagster_postgres:PostgresRunStorage.connect", ("self",), overridden=True),

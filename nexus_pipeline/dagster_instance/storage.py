@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster_postgres import DagsterPostgresStorage, PostgresRunStorage, PostgresScheduleStorage
 
@@ -16,6 +16,11 @@ from nexus_pipeline.dagster_instance.contract import Feature, usable
 from nexus_pipeline.dagster_instance.engine import Pooled, dagster_url, shared_engine
 from nexus_pipeline.dagster_instance.events import NexusEventLogStorage
 from nexus_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import EventLogStorage
+    from dagster._core.storage.runs.base import RunStorage
+    from dagster._core.storage.schedules.base import ScheduleStorage
 
 
 class NexusRunStorage(Pooled, PostgresRunStorage):
@@ -40,10 +45,25 @@ class NexusStorage(DagsterPostgresStorage):
             # Dagster's code server makes an instance each second: it looks for the tables once.
             super().__init__(url, should_autocreate_tables=url not in _with_tables, inst_data=inst_data)
             _with_tables.add(url)
-        if usable(Feature.STORAGE):
-            self._run_storage = NexusRunStorage(url, False)
-            self._event_log_storage = NexusEventLogStorage(url, False)
-            self._schedule_storage = NexusScheduleStorage(url, False)
+        pooled = usable(Feature.STORAGE)
+        self._runs = NexusRunStorage(url, False) if pooled else super().run_storage
+        self._events = NexusEventLogStorage(url, False) if pooled else super().event_log_storage
+        self._schedules = NexusScheduleStorage(url, False) if pooled else super().schedule_storage
+
+    @property
+    def run_storage(self) -> RunStorage:
+        """Runs."""
+        return self._runs
+
+    @property
+    def event_log_storage(self) -> EventLogStorage:
+        """Events."""
+        return self._events
+
+    @property
+    def schedule_storage(self) -> ScheduleStorage:
+        """Schedules and sensors."""
+        return self._schedules
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
