@@ -71,6 +71,7 @@ def test_a_duration_is_positive_and_has_a_maximum(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_postgres_version_is_one_that_the_package_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEXUS_POSTGRES_VERSION", raising=False)  # --postgres=embedded16 sets it
     assert load_settings().postgres_version == 18
     for version in (16, 18):
         monkeypatch.setenv("NEXUS_POSTGRES_VERSION", str(version))
