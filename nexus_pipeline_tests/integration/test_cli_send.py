@@ -166,9 +166,6 @@ def test_what_the_check_refuses_can_be_forced_and_becomes_a_dead_letter(
     assert balanced(connection).dead_lettered == len(BAD)
 
 
-UNTRANSLATABLE = "PostgreSQL refused: unsupported Unicode escape sequence"
-
-
 def test_what_postgresql_cannot_store_is_refused_even_when_forced(nexus: Nexus, connection: Connection) -> None:
     for text in ('{"rsi": NaN}', '{"rsi": Infinity}', '{"rsi": 5, "note": "a\\u0000b"}', '{"rsi": 5, "a": "\\ud800"}'):
         ended = nexus("send", "--json-request", text, "--force")
@@ -187,10 +184,12 @@ def test_data_that_postgresql_refuses_is_a_mistake_of_the_sender(
         try:
             monkeypatch.setenv("NEXUS_DATABASE_URL", make_conninfo(server_url, dbname=name))
             for source in ("--json-request", request), ("--file", str(file)):
-                ended = nexus("send", *source)
-                assert (ended.code, ended.line) == (2, f"nexus: {UNTRANSLATABLE}; nothing was sent")
-                ended = nexus("send", *source, "--force")
-                assert (ended.code, ended.line) == (2, f"nexus: {UNTRANSLATABLE}: 0 of 1 requests were sent")
+                # The words between are the server's, and differ by version.
+                for options, end in ((), "; nothing was sent"), (("--force",), ": 0 of 1 requests were sent"):
+                    ended = nexus("send", *source, *options)
+                    assert ended.code == 2
+                    assert ended.line.startswith("nexus: PostgreSQL refused: ")
+                    assert ended.line.endswith(end)
         finally:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
