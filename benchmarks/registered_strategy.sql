@@ -5,18 +5,20 @@ LANGUAGE sql STABLE AS $$
         'signal', CASE
             WHEN (request -> 'rsi')::numeric < 30 THEN 'BUY' WHEN (request -> 'rsi')::numeric > 70 THEN 'SELL' ELSE 'HOLD' END,
         'enhanced_signal', CASE
-            WHEN (request -> 'rsi')::numeric < 30 AND request #>> '{market_context,trend}' = 'bullish' THEN 'STRONG_BUY'
-            WHEN (request -> 'rsi')::numeric > 70 AND request #>> '{market_context,trend}' = 'bearish' THEN 'STRONG_SELL'
-            WHEN (request -> 'rsi')::numeric < 30 THEN 'BUY' WHEN (request -> 'rsi')::numeric > 70 THEN 'SELL' ELSE 'HOLD' END,
+            WHEN (request -> 'rsi')::numeric < 30
+            THEN CASE WHEN request #>> '{market_context,trend}' = 'bullish' THEN 'STRONG_BUY' ELSE 'BUY' END
+            WHEN (request -> 'rsi')::numeric > 70
+            THEN CASE WHEN request #>> '{market_context,trend}' = 'bearish' THEN 'STRONG_SELL' ELSE 'SELL' END
+            ELSE 'HOLD' END,
         'confidence', CASE
             WHEN (request -> 'rsi')::numeric < 30 THEN least((30 - (request -> 'rsi')::numeric) / 30.0, 1.0)
             WHEN (request -> 'rsi')::numeric > 70 THEN least(((request -> 'rsi')::numeric - 70) / 30.0, 1.0) ELSE 0.1 END,
         'trade_strength', CASE
-            WHEN (request -> 'rsi')::numeric NOT BETWEEN 20 AND 80 THEN 0.9
-            WHEN (request -> 'rsi')::numeric NOT BETWEEN 30 AND 70 THEN 0.7 ELSE 0.1 END,
+            WHEN (request -> 'rsi')::numeric BETWEEN 30 AND 70 THEN 0.1
+            WHEN (request -> 'rsi')::numeric BETWEEN 20 AND 80 THEN 0.7 ELSE 0.9 END,
         'risk_level', CASE
-            WHEN (request -> 'rsi')::numeric NOT BETWEEN 20 AND 80 THEN 'HIGH'
-            WHEN (request -> 'rsi')::numeric NOT BETWEEN 30 AND 70 THEN 'MEDIUM' ELSE 'LOW' END,
+            WHEN (request -> 'rsi')::numeric BETWEEN 30 AND 70 THEN 'LOW'
+            WHEN (request -> 'rsi')::numeric BETWEEN 20 AND 80 THEN 'MEDIUM' ELSE 'HIGH' END,
         'rsi', request -> 'rsi',
         'price', coalesce(request -> 'price', '0'),
         'volume', coalesce(request -> 'volume', '0'),

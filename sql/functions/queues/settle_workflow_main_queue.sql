@@ -35,8 +35,9 @@ BEGIN
           FROM pgmq.q_workflow_main_queue q
           JOIN unnest(msg_ids, read_cts) WITH ORDINALITY AS c (msg_id, read_ct, position)
             ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
-         WHERE locked
-            OR q.vt > settled_at AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads')
+         -- Says nothing new, but finds all messages in one pass over the index.
+         WHERE q.msg_id = ANY (msg_ids)
+           AND (locked OR q.vt > settled_at AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads'))
          ORDER BY q.msg_id
            FOR UPDATE OF q
     ), evaluated AS NOT MATERIALIZED (
@@ -137,8 +138,8 @@ BEGIN
           FROM decided d
          WHERE d.outcome = 'error'
     ), taken AS (
-        DELETE FROM pgmq.q_workflow_main_queue q USING decided d
-         WHERE d.outcome <> 'retrying' AND q.msg_id = d.msg_id
+        DELETE FROM pgmq.q_workflow_main_queue q
+         WHERE q.msg_id = ANY (ARRAY(SELECT d.msg_id FROM decided d WHERE d.outcome <> 'retrying'))
         RETURNING q.msg_id, q.read_ct, q.enqueued_at, q.last_read_at, q.vt, q.message, q.headers
     ), archived AS (
         INSERT INTO pgmq.a_workflow_main_queue (msg_id, read_ct, enqueued_at, last_read_at, vt, message, headers)

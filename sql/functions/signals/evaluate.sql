@@ -7,6 +7,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_memoize = off SET jit = off AS $$
 DECLARE
     part      record;
+    decided   nexus.decision[];
     positions bigint[] := '{}';
     decisions nexus.decision[] := '{}';
 BEGIN
@@ -27,10 +28,15 @@ BEGIN
            AND CASE WHEN p.strategy_version IS NULL THEN s.active ELSE s.version = p.strategy_version END
          GROUP BY s.name, s.version
     LOOP
-        positions := positions || part.positions;
-        decisions := decisions || CASE
+        decided := CASE
             WHEN part.strategy IS NULL THEN part.drafts
             ELSE nexus.run_strategy(part.strategy, part.requests, part.drafts, decided_at) END;
+        -- One strategy decided them all, as most often: they are in order.
+        IF part.positions = ARRAY(SELECT generate_series(1::bigint, cardinality(requests))) THEN
+            RETURN decided;
+        END IF;
+        positions := positions || part.positions;
+        decisions := decisions || decided;
     END LOOP;
     RETURN ARRAY(
         SELECT ROW(d.output, d.version, d.symbol, d.occurred_at,
