@@ -162,7 +162,9 @@ def test_settling_twice_changes_nothing(connection: Connection) -> None:
     assert settle(connection, lease, RetryPolicy()) == Settlement(0, 0, 0, 3)
     assert release(connection, lease) == 0
     assert connection.execute("SELECT * FROM workflow_executions ORDER BY id").fetchall() == before
-    assert balanced(connection).retrying == 1
+    ledger = balanced(connection)
+    # The delay before a retry is random from 0: the message may be due again already.
+    assert ledger.retrying + ledger.waiting == 1
     drain(connection)
     assert_each_has_one_outcome(connection, ids)
 

@@ -8,7 +8,7 @@ DECLARE
     requests jsonb[];
 BEGIN
     EXECUTE format($query$
-        -- One pass over the index. The subquery keeps the planner from weighing every number of the array.
+        -- One pass over the index. The subquery hides the array from the planner, which would estimate each element.
         WITH held AS MATERIALIZED (
             SELECT q.msg_id, q.read_ct, q.message
               FROM pgmq.%I q

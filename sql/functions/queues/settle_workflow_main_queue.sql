@@ -35,7 +35,7 @@ BEGIN
           FROM pgmq.q_workflow_main_queue q
           JOIN unnest(msg_ids, read_cts) WITH ORDINALITY AS c (msg_id, read_ct, position)
             ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
-         -- Says nothing new, but finds all messages in one pass over the index.
+         -- Redundant with the join, but lets PostgreSQL find all messages in one pass over the index.
          WHERE q.msg_id = ANY (msg_ids)
            AND (locked OR q.vt > settled_at AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads'))
          ORDER BY q.msg_id

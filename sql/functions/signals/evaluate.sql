@@ -31,7 +31,7 @@ BEGIN
         decided := CASE
             WHEN part.strategy IS NULL THEN part.drafts
             ELSE nexus.run_strategy(part.strategy, part.requests, part.drafts, decided_at) END;
-        -- One strategy decided them all, as most often: they are in order.
+        -- The usual case: one strategy decided the whole batch, which is in order.
         IF part.positions = ARRAY(SELECT generate_series(1::bigint, cardinality(requests))) THEN
             RETURN decided;
         END IF;
