@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
 from nexus_pipeline_tests.support.queues import balanced, drain, one, put, send
+from nexus_pipeline_tests.support.terminal import CTRL_C, on_terminal
 
 
 @pytest.fixture
@@ -136,21 +135,14 @@ def test_discarding_many_needs_yes_without_a_terminal(
     assert waiting(connection) == 0
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 5), (b"y\n", 0, 2), (b"\x03", 130, 5)])
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 5), (b"y\n", 0, 2), (CTRL_C, 130, 5)])
 def test_discarding_many_asks_on_a_terminal(
     nexus_env: dict[str, str], connection: Connection, dead_letters: list[int], answer: bytes, code: int, left: int
 ) -> None:
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("nexus", ["nexus", "errors", "discard", "--class", "invalid_input"], nexus_env)
-    shown = b""
-    while b"?" not in shown:
-        shown += os.read(terminal, 65_536)
-    assert b"discard 3 dead letters?" in shown
-    os.write(terminal, answer)
-    status = os.waitpid(child, 0)[1]
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == code
+    with on_terminal(["nexus", "errors", "discard", "--class", "invalid_input"], nexus_env) as terminal:
+        terminal.until(b"discard 3 dead letters? [y/N]: ")
+        terminal.answer(answer)
+        assert terminal.end() == code
     assert waiting(connection) == left
 
 

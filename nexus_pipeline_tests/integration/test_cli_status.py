@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,6 +16,7 @@ from nexus_pipeline.demo.figures import figures
 from nexus_pipeline_tests.support.analytics import execution
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
 from nexus_pipeline_tests.support.queues import drain, must_claim, one, send, send_signals
+from nexus_pipeline_tests.support.terminal import CTRL_C, on_terminal
 
 
 @pytest.fixture
@@ -93,24 +92,13 @@ def test_a_missing_queue_is_a_user_error(nexus: Nexus) -> None:
 
 
 def test_watch_shows_changes_until_ctrl_c(nexus_env: dict[str, str], connection: Connection) -> None:
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("nexus", ["nexus", "status", "--watch", "0.5"], nexus_env)
-    shown = b""
-    while b"add up" not in shown:
-        shown += os.read(terminal, 65_536)
-    send_signals(connection, 4_321)
-    while b"4,321" not in shown:
-        shown += os.read(terminal, 65_536)
-    os.write(terminal, b"\x03")
-    while True:
-        try:
-            shown += os.read(terminal, 65_536)
-        except OSError:  # the other side is closed
-            break
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
-    os.close(terminal)
-    assert b"Traceback" not in shown
+    with on_terminal(["nexus", "status", "--watch", "0.5"], nexus_env) as terminal:
+        terminal.until(b"add up")
+        send_signals(connection, 4_321)
+        terminal.until(b"4,321")
+        terminal.answer(CTRL_C)
+        assert terminal.end() == 130
+    assert b"Traceback" not in terminal.shown
 
 
 @pytest.fixture
