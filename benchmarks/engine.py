@@ -12,6 +12,7 @@ import json
 import random
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,15 @@ def rate(
     return done / (time.perf_counter() - began)
 
 
+def strategies_in_turns(connection: Connection, batch: int, texts: list[str], named: list[str]) -> tuple[float, float]:
+    """Messages/s of the built-in and of the registered strategy, batch by batch: a drift of the machine hits both."""
+    seconds = [0.0, 0.0]
+    for start in range(0, len(texts), batch):
+        for which, part in enumerate((texts[start : start + batch], named[start : start + batch])):
+            seconds[which] += len(part) / rate(connection, MAIN_QUEUE, claim_and_settle, batch, part)
+    return len(texts) / seconds[0], len(named) / seconds[1]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -85,7 +95,7 @@ def main() -> None:
     ]
     texts = requests(arguments.messages)
     named = [text.replace("{", '{"strategy": "registered_rsi", ', 1) for text in texts]
-    found: dict[str, list[float]] = {name: [] for name in ("row loop", *(name for name, *_ in contests), "registered")}
+    found: defaultdict[str, list[float]] = defaultdict(list)
     with fresh_home() as settings, connect(ready_database(settings)) as connection:
         connection.execute(BASELINE.read_text())
         connection.execute(REGISTERED.read_text())
@@ -94,16 +104,14 @@ def main() -> None:
             connection.execute("TRUNCATE workflow_executions, pgmq.a_workflow_main_queue, pgmq.q_workflow_results")
             rates = {"row loop": rate(connection, "row_loop_main", row_loop, 100, texts)}
             rates |= {name: rate(connection, MAIN_QUEUE, work, batch, texts) for name, work, batch, _ in contests}
-            rates["registered"] = rate(connection, MAIN_QUEUE, claim_and_settle, 500, named)
+            rates["built-in"], rates["registered"] = strategies_in_turns(connection, 500, texts, named)
             if number:  # the first round warms caches and plans
                 for name, value in rates.items():
                     found[name].append(value)
     report: dict[str, dict[str, float]] = {
         "row loop, batch 100": {"per_second": round(statistics.median(found["row loop"]))},
         **{name: compared(found[name], found["row loop"], target) for name, *_, target in contests},
-        "registered strategy, batch 500 (against the built-in)": compared(
-            found["registered"], found["claim + settle, batch 500"], 0.9
-        ),
+        "registered strategy, batch 500 (against the built-in)": compared(found["registered"], found["built-in"], 0.9),
     }
     if arguments.json:
         print(json.dumps(report))

@@ -25,8 +25,6 @@ class Lease:
     read_cts: list[int]
     suspect: bool
     """Whether the one message of this lease was in a crash before."""
-    needs_evaluation: bool
-    """Whether a message is decided by another strategy than the one that settling evaluates itself."""
     claimed_at: datetime
     """UTC, by the server's clock."""
 

@@ -153,6 +153,21 @@ def test_what_a_strategy_takes_while_it_settles_is_in_the_times(connection: Conn
     assert all(200 <= value < 5_000 for row in took for value in row)
 
 
+def test_a_strategy_that_takes_longer_than_the_lease_still_settles_its_messages(
+    connection: Connection, conninfo: str
+) -> None:
+    register_strategy(connection, "slow", 'PERFORM pg_sleep(3); RETURN \'{"signal": "HOLD"}\';')
+    send(connection, [{"rsi": 25, "strategy": "slow"}])
+    lease = must_claim(connection, lease_seconds=1)
+    with psycopg.connect(conninfo, autocommit=True) as worker, ThreadPoolExecutor(1) as threads:
+        settling = threads.submit(settle, worker, lease, RetryPolicy())
+        time.sleep(1.5)
+        assert not settling.done()
+        assert claim(connection, MAIN_QUEUE, 1, 1) is None
+        assert settling.result() == Settlement(1, 0, 0, 0)
+    balanced(connection)
+
+
 def test_settling_twice_changes_nothing(connection: Connection) -> None:
     raising_strategy(connection)
     ids = send(connection, [{"rsi": 25}, {"rsi": 101}, {"rsi": 25, "strategy": "raising"}])
@@ -209,7 +224,7 @@ def test_two_that_settle_the_same_lease_at_once_settle_it_once_and_never_deadloc
     for _ in range(10):
         ids += send_signals(connection, 50)
         lease = must_claim(connection)
-        backwards = Lease(lease.queue, lease.msg_ids[::-1], lease.read_cts[::-1], False, False, lease.claimed_at)
+        backwards = Lease(lease.queue, lease.msg_ids[::-1], lease.read_cts[::-1], False, lease.claimed_at)
 
         def settle_one(which: Lease) -> Settlement:
             with psycopg.connect(conninfo, autocommit=True) as worker:
@@ -333,7 +348,7 @@ def test_messages_that_are_parked_or_leased_cost_a_claim_nothing(connection: Con
         buffers_of(fresh, claim_10)  # reads the catalogue too
         ids = send_signals(connection, 10)
         assert buffers_of(fresh, claim_10) < alone + 300
-        lease = Lease(MAIN_QUEUE, ids, [1] * 10, False, False, one(fresh, "SELECT clock_timestamp()"))
+        lease = Lease(MAIN_QUEUE, ids, [1] * 10, False, one(fresh, "SELECT clock_timestamp()"))
         assert settle(fresh, lease, RetryPolicy()).completed == 10
     assert buffers_of(connection, "nexus.depth('workflow_main_queue')") < alone + 300
 
@@ -353,5 +368,5 @@ def test_a_plan_that_looks_expensive_is_not_compiled_at_every_call(connection: C
         "SELECT oid::regprocedure::text, 'jit=off' = ANY (proconfig) FROM pg_proc"
         " WHERE pronamespace = 'nexus'::regnamespace AND array_to_string(proconfig, ' ') LIKE '%enable_%=off%'"
     ).fetchall()
-    assert len(rows) == 5  # claim, settle, evaluate_lease, evaluate and enqueue
+    assert len(rows) == 4  # claim, settle, evaluate and enqueue
     assert all(is_off for _, is_off in rows)

@@ -10,7 +10,6 @@ DECLARE
     started   timestamptz := clock_timestamp();
     lease     record;
     settled   record;
-    decisions nexus.decision[];
     good      integer := 0;
     bad       integer := 0;
 BEGIN
@@ -23,16 +22,13 @@ BEGIN
     -- The queue's own functions, by name: a static statement keeps its plan.
     SELECT * INTO lease FROM nexus.claim_workflow_main_queue(batch_size, NULL);
     IF lease.msg_ids IS NOT NULL THEN
-        IF lease.needs_evaluation THEN
-            decisions := nexus.evaluate_lease('workflow_main_queue', lease.msg_ids, lease.read_cts);
-        END IF;
         BEGIN
             SELECT * INTO settled FROM nexus.settle_workflow_main_queue(
-                lease.msg_ids, lease.read_cts, lease.claimed_at, decisions, 5, 1, 300, true);
+                lease.msg_ids, lease.read_cts, lease.claimed_at, NULL, 5, 1, 300, true);
         EXCEPTION WHEN OTHERS THEN
             -- One by one, or raised again.
             SELECT * INTO settled FROM nexus.settle_or_split(
-                'workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at, decisions, 5, 1, 300, true);
+                'workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at, NULL, 5, 1, 300, true);
         END;
         good := settled.completed;
         bad := settled.retried + settled.dead_lettered;

@@ -15,11 +15,9 @@
 -- A suspect (claimed before and never settled, so in a crash) is leased alone, so that a crashed batch does not take the
 -- other messages with it again; when other messages are first, they go without it.
 -- Without lease_seconds the messages are locked instead, for a caller that settles them in the same transaction.
--- `needs_evaluation`: a message names its strategy, or the active one is not the inlined one (nexus.evaluate_request).
 CREATE OR REPLACE FUNCTION nexus.claim_workflow_main_queue(
     quantity integer, lease_seconds integer,
-    OUT msg_ids bigint[], OUT read_cts integer[], OUT suspect boolean, OUT needs_evaluation boolean,
-    OUT claimed_at timestamptz
+    OUT msg_ids bigint[], OUT read_cts integer[], OUT suspect boolean, OUT claimed_at timestamptz
 )
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, public, pg_temp
@@ -38,8 +36,7 @@ BEGIN
     LOOP
         WITH head AS MATERIALIZED (
             SELECT q.msg_id, q.read_ct, q.vt,
-                   q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect,
-                   q.message ?| '{strategy,strategy_version}' AS named
+                   q.read_ct > 0 AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads') AS suspect
               FROM pgmq.q_workflow_main_queue q
              WHERE q.vt >= since AND q.vt <= moment
              ORDER BY q.vt
@@ -48,7 +45,7 @@ BEGIN
         ), foremost AS (
             SELECT h.msg_id, h.vt, h.suspect FROM head h ORDER BY h.vt LIMIT 1
         ), chosen AS (
-            SELECT h.msg_id, h.read_ct, h.suspect, h.named, f.vt AS oldest
+            SELECT h.msg_id, h.read_ct, h.suspect, f.vt AS oldest
               FROM head h CROSS JOIN foremost f
              WHERE CASE WHEN f.suspect THEN h.msg_id = f.msg_id ELSE NOT h.suspect END
         ), leased AS (
@@ -56,18 +53,14 @@ BEGIN
                SET read_ct = q.read_ct + 1, last_read_at = moment, vt = until
               FROM chosen c
              WHERE q.msg_id = c.msg_id AND until IS NOT NULL
-            RETURNING q.msg_id, q.read_ct, c.suspect, c.named, c.oldest
+            RETURNING q.msg_id, q.read_ct, c.suspect, c.oldest
         ), claimed AS (
             SELECT l.* FROM leased l
             UNION ALL
-            SELECT c.msg_id, c.read_ct, c.suspect, c.named, c.oldest FROM chosen c WHERE until IS NULL
+            SELECT c.msg_id, c.read_ct, c.suspect, c.oldest FROM chosen c WHERE until IS NULL
         )
-        SELECT array_agg(c.msg_id), array_agg(c.read_ct), bool_or(c.suspect),
-               coalesce(bool_or(c.named), false)
-                   OR NOT EXISTS (SELECT FROM nexus.strategies s
-                                   WHERE s.name = 'enhanced_rsi' AND s.version = '1.0' AND s.active),
-               min(c.oldest)
-          INTO msg_ids, read_cts, suspect, needs_evaluation, oldest
+        SELECT array_agg(c.msg_id), array_agg(c.read_ct), bool_or(c.suspect), min(c.oldest)
+          INTO msg_ids, read_cts, suspect, oldest
           FROM claimed c;
         EXIT WHEN msg_ids IS NOT NULL OR since = '-infinity';
         since := '-infinity';

@@ -1,6 +1,7 @@
 -- Settles messages of workflow_main_queue that are still ours, in one statement: execution rows, results, dead letters,
 -- retries and archive. nexus.serve_queue clones this function for other queues, as it does the claim.
--- decisions[i] is that of msg_ids[i]; without decisions the messages are evaluated here.
+-- decisions[i] is that of msg_ids[i]. Without decisions the messages are evaluated here: by nexus.evaluate those that name
+-- a strategy, and all of them while the active version is not the inlined one (nexus.evaluate_request).
 -- `locked`: the messages are not leased but locked by this very transaction.
 CREATE OR REPLACE FUNCTION nexus.settle_workflow_main_queue(
     msg_ids bigint[], read_cts integer[], claimed_at timestamptz, decisions nexus.decision[],
@@ -31,7 +32,8 @@ BEGIN
         -- more. Locked in the order of msg_id, as everywhere, so that two settlements cannot deadlock.
         SELECT q.msg_id, q.read_ct, q.enqueued_at, q.message, q.headers, c.position,
                nexus.header_count(q.headers, 'nexus_attempts') + 1 AS attempt,
-               nexus.crashes(q.read_ct, q.headers) AS crashes
+               nexus.crashes(q.read_ct, q.headers) AS crashes,
+               NOT inlined OR coalesce(q.message ?| '{strategy,strategy_version}', false) AS registered
           FROM pgmq.q_workflow_main_queue q
           JOIN unnest(msg_ids, read_cts) WITH ORDINALITY AS c (msg_id, read_ct, position)
             ON c.msg_id = q.msg_id AND c.read_ct = q.read_ct
@@ -40,6 +42,17 @@ BEGIN
            AND (locked OR q.vt > settled_at AND q.read_ct <> nexus.header_count(q.headers, 'nexus_settled_reads'))
          ORDER BY q.msg_id
            FOR UPDATE OF q
+    ), given AS NOT MATERIALIZED (
+        SELECT d.* FROM unnest(decisions) WITH ORDINALITY AS d (
+                   output, version, symbol, occurred_at, error_class, error_code, error_message, field, position)
+        UNION ALL
+        SELECT d.*
+          FROM (SELECT array_agg(h.message) AS requests, array_agg(h.position) AS positions
+                  FROM held h
+                 WHERE decisions IS NULL AND h.registered AND h.crashes < max_attempts
+                HAVING count(*) > 0) AS r
+         CROSS JOIN LATERAL unnest(nexus.evaluate(r.requests, settled_at), r.positions) AS d (
+                   output, version, symbol, occurred_at, error_class, error_code, error_message, field, position)
     ), evaluated AS NOT MATERIALIZED (
         SELECT h.*, e.output, e.version, e.symbol, e.occurred_at,
                CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE e.error_class END AS error_class,
@@ -47,17 +60,14 @@ BEGIN
           FROM held h
          CROSS JOIN LATERAL nexus.evaluate_request(
              -- A message whose worker died too often is not evaluated again.
-             CASE WHEN h.crashes < max_attempts THEN h.message END, settled_at, settled_ep, inlined) AS e
-         WHERE decisions IS NULL
+             CASE WHEN h.crashes < max_attempts THEN h.message END, settled_ep) AS e
+         WHERE decisions IS NULL AND (h.crashes >= max_attempts OR NOT h.registered)
         UNION ALL
-        SELECT h.*, d.output, d.version, d.symbol, d.occurred_at,
-               CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE d.error_class END,
-               d.error_code, d.error_message, d.field
+        SELECT h.*, g.output, g.version, g.symbol, g.occurred_at,
+               CASE WHEN h.crashes >= max_attempts THEN 'crash' ELSE g.error_class END,
+               g.error_code, g.error_message, g.field
           FROM held h
-          JOIN unnest(decisions) WITH ORDINALITY AS d (
-                   output, version, symbol, occurred_at, error_class, error_code, error_message, field, position)
-            ON d.position = h.position
-         WHERE decisions IS NOT NULL
+          JOIN given g ON g.position = h.position
     ), decided AS MATERIALIZED (
         SELECT e.msg_id, e.read_ct, e.enqueued_at, e.message, e.headers, e.symbol, e.occurred_at, e.attempt,
                (prefix || lpad(to_hex(counter + e.position), 12, '0'))::uuid AS execution_id,
