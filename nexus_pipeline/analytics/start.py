@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
-from nexus_pipeline.database.connection import EMBEDDED_DATABASE
+from nexus_pipeline.database.connection import EMBEDDED_DATABASE, connect
 from nexus_pipeline.database.statements import queries
 from nexus_pipeline.embedded import server as embedded
+from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -42,11 +44,11 @@ def _recorded(settings: Settings) -> datetime | None:
     else:
         return None
     try:
-        with psycopg.connect(conninfo, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
+        with connect(make_conninfo(conninfo, connect_timeout=_CONNECT_TIMEOUT_SECONDS)) as connection:
             return datetime.fromtimestamp(queries("start").partitions_start(connection), UTC)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
-    except psycopg.Error as error:
+    except (psycopg.Error, UnavailableError) as error:
         if settings.database_url is not None:
             # Only its class: the text can repeat a password.
             _log.warning("the database does not answer (%s): hours start at the default", type(error).__name__)

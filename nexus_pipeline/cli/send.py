@@ -163,7 +163,7 @@ def _send(connection: Connection, batches: Iterable[list[str]], requests: int, q
     """Send batches of checked requests. On Ctrl-C the current batch is completed, so that the count is exact."""
     import psycopg
 
-    from nexus_pipeline.database.connection import as_nexus_error, first_line
+    from nexus_pipeline.database.connection import as_nexus_error, first_line, is_connection_lost
     from nexus_pipeline.queues.sending import Sent, enqueue
 
     total = Sent(0, 0, None, None)
@@ -179,8 +179,10 @@ def _send(connection: Connection, batches: Iterable[list[str]], requests: int, q
                 known = InterruptError("interrupted") if isinstance(error, KeyboardInterrupt) else as_nexus_error(error)
                 if known is None:
                     raise
-                unknown = f"and of the {len(batch):,} after them none or all"
-                raise type(known)(f"{known}: {_handled(total, requests)}, {unknown}") from None
+                # Where the server answered, it rolled the batch back.
+                uncertain = isinstance(error, KeyboardInterrupt) or is_connection_lost(error)
+                rest = f", and of the {len(batch):,} after them none or all" if uncertain else ""
+                raise type(known)(f"{known}: {_handled(total, requests)}{rest}") from None
             advance(len(batch))
     return total
 

@@ -13,6 +13,7 @@ from dagster_postgres.utils import create_pg_connection
 from psycopg.conninfo import conninfo_to_dict
 
 from nexus_pipeline.database.connection import connect, dagster_conninfo
+from nexus_pipeline.database.session import configure_dagster
 from nexus_pipeline.errors import UnavailableError
 from nexus_pipeline.settings import Settings
 
@@ -33,9 +34,9 @@ _RETRY_SECONDS = 0.5
 def sqlalchemy_url(conninfo: str) -> str:
     """Return a libpq conninfo as the URL that Dagster's SQLAlchemy takes, with psycopg2 and with every option kept."""
     parts = {name: str(value) for name, value in conninfo_to_dict(conninfo).items() if value is not None}
-    user, password, database = (parts.pop(name, None) for name in ("user", "password", "dbname"))
     parts.setdefault("connect_timeout", str(_CONNECT_TIMEOUT_SECONDS))
-    url = sqlalchemy.URL.create("postgresql+psycopg2", user, password, database=database, query=parts)
+    # All of it in the query: there, unlike in the path, SQLAlchemy escapes whatever a name may contain.
+    url = sqlalchemy.URL.create("postgresql+psycopg2", query={**parts, "client_encoding": "utf8"})
     return url.render_as_string(hide_password=False)
 
 
@@ -63,19 +64,13 @@ def dagster_url(settings: Settings) -> str:
 
 @cache
 def shared_engine(url: str) -> sqlalchemy.Engine:
-    """Return the one pool of this process. It tests connections before use: a restart of the server goes unnoticed.
-
-    Events are committed without waiting for the disk. After a crash of the server Dagster may have lost the events of
-    the last moment (three times wal_writer_delay: 0.6 s); the state of every message is in our own tables, not there.
-    """
-    options = sqlalchemy.make_url(url).query.get("options", "")
+    """Return the one pool of this process. It tests connections before use: a restart of the server goes unnoticed."""
     engine = sqlalchemy.create_engine(
         url,
         isolation_level="AUTOCOMMIT",
         pool_size=_KEPT_CONNECTIONS,
         max_overflow=_EXTRA_CONNECTIONS,
         pool_pre_ping=True,
-        connect_args={"options": f"{options} -c synchronous_commit=off".strip()},
     )
     sqlalchemy.event.listen(engine, "do_connect", _connect_patiently)
     return engine
@@ -98,11 +93,13 @@ class Pooled:
 
 
 def _connect_patiently(dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
-    """Open a connection; when the server is away for a moment, wait for it."""
+    """Open a connection and configure it; when the server is away for a moment, wait for it."""
     deadline = time.monotonic() + _RECONNECT_SECONDS
     while True:
         try:
-            return dialect.connect(*arguments, **options)
+            connection = dialect.connect(*arguments, **options)
+            configure_dagster(connection)
+            return connection
         except psycopg2.OperationalError:
             if time.monotonic() > deadline and threading.current_thread().name != _THREAD_WITHOUT_LIMIT:
                 raise

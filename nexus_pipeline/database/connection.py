@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 from pydantic import SecretStr
 
+from nexus_pipeline.database.session import STARTUP, configure
 from nexus_pipeline.embedded import server as embedded
 from nexus_pipeline.errors import FailedError, NexusError, UnavailableError, UserError
 from nexus_pipeline.settings import Settings
@@ -36,45 +37,59 @@ def dagster_conninfo(settings: Settings) -> str:
         return _embedded_conninfo(settings, EMBEDDED_DAGSTER_DATABASE)
     conninfo = server_conninfo(settings)
     with connect(conninfo) as connection:
-        name, user = dagster_database(connection), connection.info.user
+        name = dagster_database(connection)
         try:
             _create_database(connection, name)
         except psycopg.errors.InsufficientPrivilege:
+            user = connection.info.user
             raise UnavailableError(
                 f"Dagster's database {name} is missing and the role {user} may not create it: "
-                f"run CREATE DATABASE {name} OWNER {user}, or set NEXUS_DAGSTER_DATABASE_URL"
+                f"run CREATE DATABASE {quoted(name)} OWNER {quoted(user)}, or set NEXUS_DAGSTER_DATABASE_URL"
             ) from None
     return make_conninfo(conninfo, dbname=name)
 
 
 def dagster_database(connection: Connection) -> str:
     """The name of Dagster's database beside the one that NEXUS_DATABASE_URL names."""
-    return f"{connection.info.dbname[:55]}_dagster"
+    # PostgreSQL cuts names at 63 bytes.
+    return f"{connection.info.dbname.encode()[:55].decode(errors='ignore')}_dagster"
 
 
 def connect(conninfo: str) -> Connection:
-    """An autocommitting connection.
+    """An autocommitting connection, configured.
 
     Raises:
         UnavailableError: nothing answers there, or it refuses us.
     """
     try:
-        return psycopg.connect(conninfo, autocommit=True, application_name="nexus")
+        connection = psycopg.connect(conninfo, autocommit=True, **STARTUP)
+        try:
+            configure(connection)
+        except BaseException:
+            connection.close()
+            raise
     except psycopg.OperationalError as error:
         raise UnavailableError(f"no connection to PostgreSQL at {place(conninfo)}: {first_line(error)}") from None
+    return connection
 
 
 def open_pool(conninfo: str, size: int) -> Pool:
-    """A pool of at most `size` autocommitting connections, each checked before it is lent."""
+    """A pool of at most `size` autocommitting connections, configured, each checked before it is lent."""
     return ConnectionPool(
         conninfo,
         min_size=1,
         max_size=size,
-        kwargs={"autocommit": True, "application_name": "nexus"},
+        kwargs={"autocommit": True, **STARTUP},
+        configure=configure,
         check=ConnectionPool.check_connection,
         timeout=_CONNECT_TIMEOUT_SECONDS,
         open=True,
     )
+
+
+def quoted(identifier: str) -> str:
+    """An identifier as it can be pasted into SQL, whatever it contains."""
+    return sql.Identifier(identifier).as_string()
 
 
 def place(conninfo: str) -> str:
@@ -122,9 +137,8 @@ def _embedded_conninfo(settings: Settings, database: str) -> str:
     info = embedded.start(settings.home)
     url = embedded.database_url(info, database)
     try:
-        with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_SECONDS):
-            return url
-    except psycopg.OperationalError:
+        connect(make_conninfo(url, connect_timeout=_CONNECT_TIMEOUT_SECONDS)).close()
+    except UnavailableError:
         # Not made yet (the server answers: it was just found or started).
         with connect(info.url) as connection:
             _create_database(connection, database)

@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
-from nexus_pipeline.database.connection import Connection, connect, first_line, place
+from nexus_pipeline.database.connection import Connection, connect, first_line, place, quoted
 from nexus_pipeline.database.functions import apply_functions, drop_functions, grant_missing_access, stale_functions
 from nexus_pipeline.database.pgmq import ensure_pgmq
+from nexus_pipeline.database.server import refuse_unusable
 from nexus_pipeline.database.statements import queries, sql_folder
 from nexus_pipeline.errors import NotFoundError, UnavailableError
 
-OLDEST_SERVER = 150000
 # One number for all who migrate this database: "nexus" in ASCII.
 _LOCK = 0x6E65787573
 
@@ -66,31 +63,31 @@ def migrate(conninfo: str) -> Applied:
         UnavailableError: the server is too old, the database newer than the code, or the role may not do it.
     """
     with connect(conninfo) as connection:
-        if connection.info.server_version < OLDEST_SERVER:
-            raise UnavailableError(
-                f"PostgreSQL 15 or newer is needed; {place(conninfo)} runs {connection.info.server_version // 10000}"
-            )
-        if _up_to_date(schema_state(connection)):
+        refuse_unusable(connection)
+        state = schema_state(connection)
+        if _up_to_date(state):
             return Applied([], [])
-        with _lock(connection):
-            state = schema_state(connection)
-            if _up_to_date(state):
-                return Applied([], [])
-            try:
+        try:
+            with _one_at_a_time(connection):
                 if state.pending:
-                    _apply(connection, conninfo)
+                    queries("migrations").create_bookkeeping(connection)
+                state = schema_state(connection)
+                if _up_to_date(state):
+                    return Applied([], [])
+                _apply(connection, state.pending)
                 return Applied(state.pending, apply_functions(connection))
-            except psycopg.errors.InsufficientPrivilege as error:
-                raise UnavailableError(
-                    f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
-                    f"GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}; "
-                    f"GRANT CREATE ON SCHEMA public TO {connection.info.user}"
-                ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            role = quoted(connection.info.user)
+            raise UnavailableError(
+                f"the role {connection.info.user} may not set up {place(conninfo)} ({first_line(error)}): "
+                f"GRANT CREATE ON DATABASE {quoted(connection.info.dbname)} TO {role}; "
+                f"GRANT CREATE ON SCHEMA public TO {role}"
+            ) from None
 
 
 def update_pgmq(conninfo: str) -> str:
     """Brings pgmq up to date, grants privileges to roles created since, and returns the version of pgmq."""
-    with connect(conninfo) as connection, _lock(connection), connection.transaction():
+    with connect(conninfo) as connection, _one_at_a_time(connection):
         version = ensure_pgmq(connection).version
         grant_missing_access(connection)
         return version
@@ -105,16 +102,22 @@ def rollback(conninfo: str, down_to: str) -> list[str]:
     known = migration_names()
     if down_to != "nothing" and down_to not in known:
         raise NotFoundError(f"no migration is named {down_to}; there are: {', '.join(known)}")
-    with connect(conninfo) as connection, _lock(connection):
-        applied = schema_state(connection).applied
-        back = [name for name in applied if down_to == "nothing" or name > down_to]
-        # Functions name tables that go; what is left is applied again by the next command.
-        with connection.transaction():
-            drop_functions(connection)
-        with _yoyo(conninfo) as (backend, migrations):
-            chosen = backend.to_rollback(migrations.filter(lambda migration: migration.id in back))
-            backend.rollback_migrations(chosen)
-        return back[::-1]
+    with connect(conninfo) as connection:
+        if not schema_state(connection).applied:
+            return []
+        with _one_at_a_time(connection):
+            return _roll_back(connection, down_to)
+
+
+def _roll_back(connection: Connection, down_to: str) -> list[str]:
+    applied = schema_state(connection).applied
+    back = [name for name in reversed(applied) if down_to == "nothing" or name > down_to]
+    # Functions name tables that go; what is left is applied again by the next command.
+    drop_functions(connection)
+    for name in back:
+        connection.execute(_text(f"{name}.rollback"))
+        queries("migrations").forget_migration(connection, name=name)
+    return back
 
 
 def _up_to_date(state: SchemaState) -> bool:
@@ -125,33 +128,24 @@ def _up_to_date(state: SchemaState) -> bool:
     return not state.pending and not state.stale_functions
 
 
-def _apply(connection: Connection, conninfo: str) -> None:
-    with connection.transaction():
-        queries("migrations").create_bookkeeping(connection)
+def _apply(connection: Connection, names: list[str]) -> None:
+    if names:
         ensure_pgmq(connection)
-    with _yoyo(conninfo) as (backend, migrations):
-        backend.apply_migrations(backend.to_apply(migrations))
+    for name in names:
+        connection.execute(_text(name))
+        queries("migrations").record_migration(connection, name=name)
+
+
+def _text(name: str) -> str:
+    return (sql_folder() / "migrations" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager
-def _lock(connection: Connection) -> Iterator[None]:
-    connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-    try:
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
+    """A transaction that no other process which migrates this database is in: it takes effect as a whole or not at all.
+
+    The lock ends with the transaction, so that it cannot be left behind in a pooler's session.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-
-
-@contextmanager
-def _yoyo(conninfo: str) -> Iterator[tuple[Any, Any]]:
-    """yoyo's backend and our migrations; its own tables lie in the schema nexus."""
-    import yoyo
-
-    parts = conninfo_to_dict(conninfo)
-    database = str(parts.pop("dbname", "") or "")
-    options = urlencode({**parts, "schema": "nexus"})
-    backend = yoyo.get_backend(f"postgresql+psycopg:///{quote(database)}?{options}")
-    try:
-        yield backend, yoyo.read_migrations(str(sql_folder() / "migrations"))
-    finally:
-        backend.connection.close()

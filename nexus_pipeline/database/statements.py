@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from nexus_pipeline.database.connection import Connection
+    from psycopg import Connection
 
 Row = TypeVar("Row")
 
@@ -28,7 +28,7 @@ def queries(name: str) -> Any:
     return aiosql.from_path(sql_folder() / "queries" / f"{name}.sql", "psycopg")
 
 
-def rows_as(kind: type[Row], connection: Connection, statement: Any, **parameters: Any) -> list[Row]:
+def rows_as(kind: type[Row], connection: Connection[Any], statement: Any, **parameters: Any) -> list[Row]:
     """The rows of a named statement, each a `kind` that is called with the columns by name."""
     from psycopg.rows import class_row
 

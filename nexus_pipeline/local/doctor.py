@@ -16,8 +16,9 @@ from psycopg.conninfo import make_conninfo
 from nexus_pipeline.database import connection as db
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.functions import role_states
-from nexus_pipeline.database.migrations import OLDEST_SERVER, schema_state
+from nexus_pipeline.database.migrations import schema_state
 from nexus_pipeline.database.pgmq import pgmq_presence, recorded_pgmq
+from nexus_pipeline.database.server import OLDEST_SERVER, Server, server_faults, server_of
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
@@ -120,29 +121,24 @@ def _row(connection: Connection, statement: str, **parameters: Any) -> dict[str,
 
 def _database(connection: Connection, conninfo: str) -> Iterator[Finding]:
     """The database with the queues and executions: connection, version, settings, schema and clock."""
-    server = _row(connection, "server")
-    role = server["role"]
-    yield Finding("connection", "ok", f"{db.place(conninfo)} as {role}")
-    if server["version_number"] < OLDEST_SERVER:
-        yield Finding("version", "fail", f"PostgreSQL {server['version']} is too old", "use PostgreSQL 15 or newer")
+    server = server_of(connection)
+    yield Finding("connection", "ok", f"{db.place(conninfo)} as {server.role}")
+    faults = list(server_faults(server))
+    yield from (Finding(fault.check, "fail", fault.detail, fault.remedy) for fault in faults)
+    if server.version_number < OLDEST_SERVER:
         return
-    yield Finding("version", "ok", f"PostgreSQL {server['version']}")
-    if server["read_only"]:
-        yield Finding("writes", "fail", "the database is read-only", "use the primary server, not a standby")
-    if server["encoding"] != "UTF8":
-        detail = f"the encoding of {server['database']} is {server['encoding']}"
-        yield Finding("encoding", "warn", detail, "create a database with ENCODING 'UTF8'")
+    yield Finding("version", "ok", f"PostgreSQL {server.version}")
     try:
         yield from _installed(connection, server)
     except psycopg.Error as error:
-        remedy = f"GRANT USAGE ON SCHEMA nexus, pgmq TO {role}"
+        remedy = f"GRANT USAGE ON SCHEMA nexus, pgmq TO {db.quoted(server.role)}"
         yield Finding("schema", "fail", f"it cannot be read: {db.first_line(error)}", remedy)
     yield _clock(connection)
 
 
-def _installed(connection: Connection, server: dict[str, Any]) -> Iterator[Finding]:
+def _installed(connection: Connection, server: Server) -> Iterator[Finding]:
     """What a migration installs: schema, pgmq, roles, and the privileges on them."""
-    role = server["role"]
+    role, may = server.role, _row(connection, "rights")
     state = schema_state(connection)
     if state.unknown:
         newest = state.unknown[-1]
@@ -157,11 +153,11 @@ def _installed(connection: Connection, server: dict[str, Any]) -> Iterator[Findi
     if not state.pending:
         yield _roles(connection)
     missing = [row["missing"] for row in rows_as(dict, connection, queries("doctor").missing_privileges)]
-    set_up = {f"DATABASE {server['database']}": server["may_create_schemas"]}
-    set_up["SCHEMA public"] = server["may_create_tables"]
+    set_up = {f"DATABASE {db.quoted(server.database)}": may["may_create_schemas"]}
+    set_up["SCHEMA public"] = may["may_create_tables"]
     denied = [f"CREATE ON {target}" for target, held in set_up.items() if not held]
-    if missing and server["granted_role"] is not None:
-        detail = f"{role} has those of {server['granted_role']}; processing needs those of nexus_operator"
+    if missing and may["granted_role"] is not None:
+        detail = f"{role} has those of {may['granted_role']}; processing needs those of nexus_operator"
         yield Finding("privileges", "ok", detail)
     elif missing:
         more = f" and {len(missing) - _MAX_PRIVILEGES_SHOWN} more" if len(missing) > _MAX_PRIVILEGES_SHOWN else ""
@@ -174,7 +170,7 @@ def _installed(connection: Connection, server: dict[str, Any]) -> Iterator[Findi
 
 
 def _grants(privileges: list[str], role: str) -> str:
-    return "; ".join(f"GRANT {privilege} TO {role}" for privilege in privileges)
+    return "; ".join(f"GRANT {privilege} TO {db.quoted(role)}" for privilege in privileges)
 
 
 def _pgmq(connection: Connection) -> Finding:
@@ -246,10 +242,12 @@ def _dagster_database(connection: Connection, settings: Settings, conninfo: str)
     if not other_database["present"]:
         if other_database["may_create"]:
             return Finding("dagster", "ok", f"its database {name} does not exist yet; the first start creates it")
-        remedy = f"CREATE DATABASE {name} OWNER {role}, or set NEXUS_DAGSTER_DATABASE_URL"
+        remedy = f"CREATE DATABASE {db.quoted(name)} OWNER {db.quoted(role)}, or set NEXUS_DAGSTER_DATABASE_URL"
         return Finding("dagster", "fail", f"its database {name} is missing and {role} may not create it", remedy)
     try:
         with connect(make_conninfo(conninfo, dbname=name)):
             return Finding("dagster", "ok", f"its database {name} answers")
     except NexusError as error:
-        return Finding("dagster", "fail", str(error), f"GRANT CONNECT ON DATABASE {name} TO {role}")
+        return Finding(
+            "dagster", "fail", str(error), f"GRANT CONNECT ON DATABASE {db.quoted(name)} TO {db.quoted(role)}"
+        )

@@ -11,11 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from nexus_pipeline.database.connection import Connection
 from nexus_pipeline_tests.support.cli import Nexus, nexus_in
@@ -175,23 +173,14 @@ def test_what_postgresql_cannot_store_is_refused_even_when_forced(nexus: Nexus, 
 
 
 def test_data_that_postgresql_refuses_is_a_mistake_of_the_sender(
-    nexus: Nexus, server_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    nexus: Nexus, connection: Connection, tmp_path: Path
 ) -> None:
-    name, (file, request) = f"nexus_latin_{uuid4().hex[:12]}", (tmp_path / "one.jsonl", '{"rsi": 5, "a": "\\u0100"}')
-    file.write_text(request)
-    with psycopg.connect(server_url, autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-        try:
-            monkeypatch.setenv("NEXUS_DATABASE_URL", make_conninfo(server_url, dbname=name))
-            for source in ("--json-request", request), ("--file", str(file)):
-                # The words between are the server's, and differ by version.
-                for options, end in ((), "; nothing was sent"), (("--force",), ": 0 of 1 requests were sent"):
-                    ended = nexus("send", *source, *options)
-                    assert ended.code == 2
-                    assert ended.line.startswith("nexus: PostgreSQL refused: ")
-                    assert ended.line.endswith(end)
-        finally:
-            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    refuse_when(connection, "true", "22023")
+    (tmp_path / "one.jsonl").write_text('{"rsi": 5}')
+    for source in ("--json-request", '{"rsi": 5}'), ("--file", str(tmp_path / "one.jsonl")):
+        for options in (), ("--force",):
+            ended = nexus("send", *source, *options)
+            assert (ended.code, ended.line) == (2, "nexus: PostgreSQL refused: not here: 0 of 1 requests were sent")
 
 
 def test_a_queue_that_is_not_there_or_takes_no_requests_is_a_mistake(nexus: Nexus, connection: Connection) -> None:
@@ -248,6 +237,29 @@ def test_a_lost_connection_is_told_with_what_is_known(
     told = int(known[1].replace(",", ""))
     sent = one(connection, "SELECT count(*) FROM pgmq.q_workflow_main_queue")
     assert sent - told in (0, 1_000)
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "40001", "57014", "53100"])
+def test_a_refusal_after_the_first_batch_is_told_with_what_was_sent(
+    nexus: Nexus, connection: Connection, tmp_path: Path, sqlstate: str
+) -> None:
+    refuse_when(connection, "NEW.message ->> 'symbol' = 'BAD'", sqlstate)
+    lines = ['{"rsi": 25}'] * 2_500
+    lines[1_200] = '{"rsi": 25, "symbol": "BAD"}'
+    (tmp_path / "requests").write_text("\n".join(lines))
+    ended = nexus("send", "--file", str(tmp_path / "requests"))
+    assert (ended.code, ended.line) == (1, "nexus: PostgreSQL refused: not here: 1,000 of 2,500 requests were sent")
+    assert one(connection, "SELECT count(*) FROM pgmq.q_workflow_main_queue") == 1_000
+
+
+def refuse_when(connection: Connection, condition: str, sqlstate: str) -> None:
+    """Have a trigger of a user refuse messages."""
+    connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE 'not here' USING ERRCODE = '{sqlstate}'; END$$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON pgmq.q_workflow_main_queue FOR EACH ROW"
+        f" WHEN ({condition}) EXECUTE FUNCTION refuse()"
+    )
 
 
 def test_a_long_send_shows_a_bar_on_a_terminal_only(nexus_env: dict[str, str], connection: Connection) -> None:

@@ -164,7 +164,7 @@ def test_a_role_that_may_not_create_the_database_is_told_which_statement_to_run(
                 with pytest.raises(UnavailableError) as error:
                     dagster_conninfo(settings)
                 said = str(error.value)
-                assert f"CREATE DATABASE work_{role}_dagster OWNER {role}" in said
+                assert f'CREATE DATABASE "work_{role}_dagster" OWNER "{role}"' in said
                 assert "NEXUS_DAGSTER_DATABASE_URL" in said
                 assert "\n" not in said
         finally:
@@ -214,8 +214,7 @@ def test_every_part_of_a_url_reaches_libpq_as_it_is(conninfo: str, expected: dic
     _, options = sqlalchemy.create_engine(url).dialect.create_connect_args(url)
     found = {name: str(value) for name, value in options.items()}
     found["dbname"] = found.pop("database", found.get("dbname", ""))
-    hosts = {"connect_timeout": "10", **expected}
-    assert found == hosts
+    assert found == {"connect_timeout": "10", "client_encoding": "utf8", **expected}
 
 
 def test_the_url_reaches_a_real_server_over_its_socket_or_port(dagster_database: str) -> None:

@@ -80,10 +80,7 @@ def test_a_server_that_does_not_answer_fails_without_showing_the_password(
 
 
 def test_a_newer_database_fails(settings: Settings, connection: Connection) -> None:
-    connection.execute(
-        "INSERT INTO nexus._yoyo_migration (migration_hash, migration_id, applied_at_utc)"
-        " VALUES ('x', '9999.future', now())"
-    )
+    connection.execute("INSERT INTO nexus.migrations (name) VALUES ('9999.future')")
     found = by_check(examine(settings))
     assert found["schema"].state == "fail"
     assert "9999.future" in found["schema"].detail
@@ -120,7 +117,7 @@ def test_missing_privileges_fail_with_the_grants_that_add_them(
     theirs = settings.model_copy(update={"database_url": SecretStr(stranger)})
     found = by_check(examine(theirs))
     assert found["schema"].state == "fail"
-    assert f"TO {role}" in str(found["schema"].remedy)
+    assert f'TO "{role}"' in str(found["schema"].remedy)
     for privilege in ("USAGE ON SCHEMA nexus", "USAGE ON SCHEMA pgmq", "SELECT ON ALL TABLES IN SCHEMA nexus"):
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(privilege), sql.Identifier(role)))
     found = by_check(examine(theirs))

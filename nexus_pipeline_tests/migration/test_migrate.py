@@ -18,7 +18,7 @@ from nexus_pipeline_tests.support.schema import catalog_of
 GATE = 4711
 TEN_THAT_MIGRATE_WHEN_THE_GATE_OPENS = """
 import os, sys
-import pgmq.install, psycopg, yoyo
+import pgmq.install, psycopg
 from nexus_pipeline.database.migrations import migrate
 
 def child():
@@ -73,7 +73,7 @@ def test_taken_back_to_nothing_no_table_function_or_queue_of_ours_is_left(connin
         left = connection.execute(
             "SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname IN ('public', 'nexus') AND c.relkind IN ('r', 'p', 'v')"
-            "   AND c.relname NOT LIKE '%%yoyo%%' AND c.relname NOT IN ('pgmq_installs', 'function_files')"
+            "   AND c.relname NOT IN ('migrations', 'pgmq_installs', 'function_files')"
             " UNION ALL SELECT p.oid::regprocedure::text FROM pg_proc p"
             " WHERE p.pronamespace IN ('public'::regnamespace, 'nexus'::regnamespace)"
             " UNION ALL SELECT queue_name FROM pgmq.meta"
@@ -100,10 +100,7 @@ def test_taking_back_to_a_migration_that_does_not_exist_is_one_clear_line(connin
 def test_a_database_that_is_newer_than_the_code_is_refused_with_one_clear_line(
     conninfo: str, connection: Connection
 ) -> None:
-    connection.execute(
-        "INSERT INTO nexus._yoyo_migration (migration_hash, migration_id, applied_at_utc)"
-        " VALUES ('f00', '9999.from-the-future', now())"
-    )
+    connection.execute("INSERT INTO nexus.migrations (name) VALUES ('9999.from-the-future')")
     with pytest.raises(UnavailableError) as caught:
         migrate(conninfo)
     assert str(caught.value) == (

@@ -52,7 +52,7 @@ def test_a_role_that_may_not_set_up_the_database_is_told_what_to_grant(role: Rol
         migrate(role.at(empty_database))
     said = str(caught.value)
     assert said.startswith(f"the role {role.name} may not set up ")
-    assert f"GRANT CREATE ON SCHEMA public TO {role.name}" in said
+    assert f'GRANT CREATE ON SCHEMA public TO "{role.name}"' in said
     assert role.password not in said
     assert "\n" not in said
     # With one of the two grants it gets half-way; with both it goes on from there.

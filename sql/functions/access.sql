@@ -34,7 +34,7 @@ BEGIN
     -- Sends requests, and reads nothing else: nexus.enqueue and `nexus send`.
     IF to_regrole('nexus_sender') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA nexus TO nexus_sender;
-        GRANT SELECT ON nexus.queues, nexus._yoyo_migration, nexus.function_files TO nexus_sender;
+        GRANT SELECT ON nexus.queues, nexus.migrations, nexus.function_files TO nexus_sender;
         GRANT SELECT, INSERT ON nexus.idempotency_keys TO nexus_sender;
         GRANT EXECUTE ON FUNCTION
             nexus.enqueue, nexus.request_faults, nexus.checked_queue, nexus.parse_request, nexus.parse_time

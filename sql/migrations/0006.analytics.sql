@@ -56,12 +56,13 @@ INSERT INTO nexus.hourly_tables (name, basis, hour_column) VALUES
 -- Stale partitions: each statement that changes executions leaves a mark for every hour that it touched. A rebuild takes
 -- the marks of its hours first and reads the executions then: what commits in between leaves its mark.
 -- Marks are only appended, any number for an hour: with a unique key, settlements of the same hour would wait for each
--- other.
+-- other. Without a key, a publication for all tables would forbid to delete them, were it not for the replica identity.
 CREATE TABLE nexus.stale_marks (
     asset text NOT NULL, -- an hourly table, or daily_signal_report
     start timestamptz NOT NULL, -- of the partition: an hour, or a day for daily_signal_report
     since timestamptz NOT NULL DEFAULT clock_timestamp() -- when the change was made
 ) WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
+ALTER TABLE nexus.stale_marks REPLICA IDENTITY FULL;
 CREATE INDEX stale_marks_partition ON nexus.stale_marks (asset, start);
 -- The hours of executions from before this migration: there are some if it was rolled back.
 INSERT INTO nexus.stale_marks (asset, start)

@@ -3,13 +3,10 @@
 -- name: clock()
 SELECT clock_timestamp() AS now;
 
--- name: server()
--- The server, role and database of the connection, and whether the role may create schemas, and tables in public.
--- granted_role is the first of our roles without the privileges for processing that it is a member of, or null.
-SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
-       current_user AS role, current_database() AS database,
-       current_setting('transaction_read_only') = 'on' AS read_only, current_setting('server_encoding') AS encoding,
-       has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+-- name: rights()
+-- Whether the role may create schemas, and tables in public. granted_role is the first of our roles without the privileges
+-- for processing that it is a member of, or null.
+SELECT has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
        coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false) AS may_create_tables,
        (SELECT r.name
           FROM (VALUES (1, 'nexus_sender'), (2, 'nexus_reader')) AS r (rank, name)

@@ -1,6 +1,10 @@
 -- name: create_bookkeeping()#
--- The schema of everything that is not public, and the records of pgmq and of the function files that were applied.
+-- The schema of everything that is not public, and the records of what was applied.
 CREATE SCHEMA IF NOT EXISTS nexus;
+CREATE TABLE IF NOT EXISTS nexus.migrations (
+    name       text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 CREATE TABLE IF NOT EXISTS nexus.pgmq_installs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     version      text NOT NULL,
@@ -16,5 +20,11 @@ CREATE TABLE IF NOT EXISTS nexus.function_files (
 );
 
 -- name: applied_migrations()
--- In the order of their numbers. yoyo's record.
-SELECT m.migration_id FROM nexus._yoyo_migration m ORDER BY m.migration_id;
+-- In the order of their numbers.
+SELECT m.name FROM nexus.migrations m ORDER BY m.name;
+
+-- name: record_migration(name)!
+INSERT INTO nexus.migrations (name) VALUES (:name);
+
+-- name: forget_migration(name)!
+DELETE FROM nexus.migrations m WHERE m.name = :name;

@@ -27,9 +27,10 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
     until  timestamptz := moment + make_interval(secs => lease_seconds);
-    -- The hint: {from where, until when}.
-    hint   timestamptz[] := nullif(current_setting('nexus.oldest_in_workflow_main_queue', true), '')::timestamptz[];
-    since  timestamptz := CASE WHEN hint[2] > moment THEN hint[1] ELSE '-infinity' END;
+    -- The hint: {from where, until when}, in microseconds: texts of times depend on settings of the session.
+    hint   bigint[] := nullif(current_setting('nexus.oldest_in_workflow_main_queue', true), '')::bigint[];
+    since  timestamptz := CASE WHEN hint[2] > nexus.microseconds(moment)
+                               THEN 'epoch'::timestamptz + hint[1] * interval '1 microsecond' ELSE '-infinity' END;
     oldest timestamptz;
 BEGIN
     claimed_at := moment;
@@ -66,6 +67,7 @@ BEGIN
         since := '-infinity';
     END LOOP;
     hint := CASE WHEN cardinality(msg_ids) = quantity THEN ARRAY[
-        oldest, CASE WHEN since = '-infinity' THEN moment + interval '1 second' ELSE hint[2] END] END;
+        nexus.microseconds(oldest),
+        CASE WHEN since = '-infinity' THEN nexus.microseconds(moment + interval '1 second') ELSE hint[2] END] END;
     PERFORM set_config('nexus.oldest_in_workflow_main_queue', coalesce(hint::text, ''), false);
 END $$;
