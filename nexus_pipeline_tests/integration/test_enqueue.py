@@ -66,10 +66,22 @@ def test_the_same_event_id_of_another_source_or_in_another_queue_is_another_even
 @pytest.mark.parametrize(
     "request_text",
     ['{"rsi": 1, "event_id": null}', '{"rsi": 1, "event_id": ""}', '{"rsi": 1, "event_id": "' + "x" * 201 + '"}',
-     '{"rsi": 1, "event_id": "e", "source": "' + "x" * 201 + '"}', "null", "7", '["event_id"]', '"event_id"'],
+     '{"rsi": 1, "event_id": "e", "source": "' + "x" * 201 + '"}', '{"rsi": 1, "event_id": "e", "source": ""}',
+     '{"rsi": 1, "event_id": 1}', '{"rsi": 1, "event_id": true}', '{"rsi": 1, "event_id": {"a": 1}}',
+     '{"rsi": 1, "event_id": "e", "source": 5}', '{"rsi": 1, "event_id": ["e"]}',
+     "null", "7", '["event_id"]', '"event_id"'],
 )  # fmt: skip
 def test_a_request_without_a_valid_event_id_is_sent_each_time(connection: Connection, request_text: str) -> None:
     assert enqueue(connection, MAIN_QUEUE, [request_text, request_text]) == Sent(2, 0, 1, 2)
+
+
+def test_an_invalid_event_id_or_source_does_not_take_the_name_of_a_valid_one(connection: Connection) -> None:
+    invalid = [{"event_id": {"a": 1}}, {"event_id": True}, {"event_id": 77}, {"event_id": "x", "source": 5}]
+    valid = [{"event_id": '{"a": 1}'}, {"event_id": "true"}, {"event_id": "77"}, {"event_id": "x", "source": "5"}]
+    batch = [json.dumps({"rsi": 25, **each}) for each in (*invalid, *valid)]
+    assert enqueue(connection, MAIN_QUEUE, batch) == Sent(8, 0, 1, 8)
+    assert (drained := drain(connection)).completed == 4, drained
+    assert enqueue(connection, MAIN_QUEUE, batch[4:]).duplicates == 4
 
 
 def test_the_longest_event_id_and_source_are_kept(connection: Connection) -> None:

@@ -25,8 +25,12 @@ BEGIN
     WITH incoming AS MATERIALIZED (
         SELECT r.request, r.position,
                coalesce(r.request ->> 'source', '') AS source,
-               CASE WHEN jsonb_typeof(r.request) = 'object' AND length(r.request ->> 'event_id') BETWEEN 1 AND 200
-                         AND length(coalesce(r.request ->> 'source', '')) <= 200
+               -- Only valid texts name an event: the number 1 must not take the name of the text "1".
+               CASE WHEN jsonb_typeof(r.request -> 'event_id') = 'string'
+                         AND length(r.request ->> 'event_id') BETWEEN 1 AND 200
+                         AND CASE jsonb_typeof(r.request -> 'source')
+                             WHEN 'string' THEN length(r.request ->> 'source') BETWEEN 1 AND 200
+                             ELSE coalesce(r.request -> 'source', 'null') = 'null' END
                     THEN r.request ->> 'event_id' END AS event_id
           FROM unnest(requests) WITH ORDINALITY AS r (request, position)
     ), first_seen AS (
