@@ -26,6 +26,8 @@ from nexus_pipeline_tests.support.queues import (
     send,
 )
 
+ASSERT_FAILURE = "P0004"  # WHEN OTHERS does not catch it
+
 
 def attempts(connection: Connection, msg_id: int) -> list[tuple[Any, ...]]:
     return connection.execute(
@@ -194,18 +196,44 @@ def test_another_version_of_the_built_in_strategy_decides_once_it_is_active(conn
     assert rows == [("SELL", "2.0"), ("BUY", "1.0"), ("SELL", "2.0")] * 2
 
 
-def test_an_exception_while_a_batch_is_settled_fails_the_one_message_that_raised_it(connection: Connection) -> None:
-    refuse_executions(connection, "NEW.symbol = 'BAD' AND NEW.status = 'completed'")
+@pytest.mark.parametrize("code", ["P0001", ASSERT_FAILURE])
+def test_an_exception_while_a_batch_is_settled_fails_the_one_message_that_raised_it(
+    connection: Connection, code: str
+) -> None:
+    refuse_executions(connection, "NEW.symbol = 'BAD' AND NEW.status = 'completed'", code)
     ids = send(connection, [{"rsi": 25, "symbol": "BAD" if number == 13 else "GOOD"} for number in range(50)])
     assert settle(connection, must_claim(connection), SOON) == Settlement(49, 1, 0, 0)
     assert drain(connection) == Settlement(0, 1, 1, 0)
     assert errors_of(connection) == {ids[13]: ("evaluation_error", "refused: BAD")}
     assert [row[:4] for row in attempts(connection, ids[13])] == [
-        (1, "retrying", "evaluation_error", "P0001"),
-        (2, "retrying", "evaluation_error", "P0001"),
-        (3, "error", "evaluation_error", "P0001"),
+        (1, "retrying", "evaluation_error", code),
+        (2, "retrying", "evaluation_error", code),
+        (3, "error", "evaluation_error", code),
     ]
     assert_each_has_one_outcome(connection, ids)
+
+
+PICKY = """ASSERT request ? 'price', 'price is needed'; RETURN '{"signal": "HOLD"}';"""
+
+
+def test_a_failing_assertion_of_a_strategy_fails_the_one_message_that_it_is_about(connection: Connection) -> None:
+    register_strategy(connection, "picky", PICKY)
+    ids = send(connection, [{"rsi": 25, "strategy": "picky", **({"price": 1} if n != 4 else {})} for n in range(10)])
+    assert settle(connection, must_claim(connection), SOON) == Settlement(9, 1, 0, 0)
+    assert drain(connection) == Settlement(0, 1, 1, 0)
+    assert errors_of(connection) == {ids[4]: ("strategy_error", "price is needed")}
+    assert [row[3] for row in attempts(connection, ids[4])] == [ASSERT_FAILURE] * 3
+    assert_each_has_one_outcome(connection, ids)
+
+
+def test_one_call_completes_the_batch_around_a_failing_assertion(connection: Connection) -> None:
+    register_strategy(connection, "picky", PICKY)
+    send(connection, [{"rsi": 25, "strategy": "picky", "price": 1}, {"rsi": 25, "strategy": "picky"}])
+    refuse_executions(connection, "NEW.symbol = 'BAD' AND NEW.status = 'completed'", ASSERT_FAILURE)
+    send(connection, [{"rsi": 25}, {"rsi": 25, "symbol": "BAD"}])
+    said = one(connection, "SELECT process_trading_workflow(20)")
+    assert (said["processed_count"], said["error_count"]) == (2, 2)
+    balanced(connection)
 
 
 def test_a_failure_that_cannot_even_be_recorded_is_raised_and_holds_up_nobody_else(connection: Connection) -> None:

@@ -25,7 +25,7 @@ BEGIN
         BEGIN
             SELECT * INTO settled FROM nexus.settle_workflow_main_queue(
                 lease.msg_ids, lease.read_cts, lease.claimed_at, NULL, 5, 1, 300, true);
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
             -- One by one, or raised again.
             SELECT * INTO settled FROM nexus.settle_or_split(
                 'workflow_main_queue', lease.msg_ids, lease.read_cts, lease.claimed_at, NULL, 5, 1, 300, true);

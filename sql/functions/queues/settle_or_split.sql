@@ -1,5 +1,6 @@
 -- Settles a batch. When its statement fails, the messages are settled one by one, and the one that fails again is
--- recorded as a failure: a poison message harms no other. A fault of the server is raised instead.
+-- recorded as a failure: a poison message harms no other. A fault of the server is raised instead. OTHERS leaves out
+-- assert_failure, which a trigger of a user may raise.
 CREATE OR REPLACE FUNCTION nexus.settle_or_split(
     queue text, msg_ids bigint[], read_cts integer[], claimed_at timestamptz, decisions nexus.decision[],
     max_attempts integer, retry_base_seconds double precision, retry_max_seconds double precision, locked boolean,
@@ -18,7 +19,7 @@ BEGIN
         EXECUTE call INTO settled
           USING msg_ids, read_cts, claimed_at, decisions, max_attempts, retry_base_seconds, retry_max_seconds, locked;
         completed := settled.completed; retried := settled.retried; dead_lettered := settled.dead_lettered;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         IF nexus.is_server_fault(SQLSTATE) THEN
             RAISE;
         END IF;
@@ -27,7 +28,7 @@ BEGIN
                 EXECUTE call INTO settled
                   USING msg_ids[i : i], read_cts[i : i], claimed_at, decisions[i : i],
                         max_attempts, retry_base_seconds, retry_max_seconds, locked;
-            EXCEPTION WHEN OTHERS THEN
+            EXCEPTION WHEN OTHERS OR assert_failure THEN
                 IF nexus.is_server_fault(SQLSTATE) THEN
                     RAISE;
                 END IF;

@@ -1,6 +1,6 @@
 -- Runs a strategy over requests: fills in the outputs of `drafts`, whose other fields stay as they are. One statement for
 -- all requests, in which an SQL function is inlined. Only when that statement fails are they run one by one, each in a
--- subtransaction, so that a request which makes the strategy fail harms no other.
+-- subtransaction, so that a request which makes the strategy fail harms no other. OTHERS leaves out assert_failure.
 CREATE OR REPLACE FUNCTION nexus.run_strategy(
     strategy nexus.strategies, requests jsonb[], drafts nexus.decision[], decided_at timestamptz
 ) RETURNS nexus.decision[]
@@ -25,7 +25,7 @@ BEGIN
     $query$, strategy.function_schema, strategy.function_name)
        INTO decisions USING requests, drafts, tag, decided_at;
     RETURN decisions;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
     IF cardinality(requests) = 1 THEN
         RETURN ARRAY[ROW(NULL, drafts[1].version, drafts[1].symbol, drafts[1].occurred_at,
             'strategy_error', SQLSTATE, left(SQLERRM, 2000), NULL)::nexus.decision];
