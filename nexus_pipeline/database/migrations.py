@@ -86,7 +86,11 @@ def migrate(conninfo: str) -> Applied:
 
 
 def update_pgmq(conninfo: str) -> str:
-    """Brings pgmq up to date, grants privileges to roles created since, and returns the version of pgmq."""
+    """Brings pgmq up to date, grants privileges to roles created since, and returns the version of pgmq.
+
+    Raises:
+        UnavailableError: it cannot be brought up to date; nothing was changed.
+    """
     with connect(conninfo) as connection, _one_at_a_time(connection):
         version = ensure_pgmq(connection).version
         grant_missing_access(connection)

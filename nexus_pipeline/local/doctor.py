@@ -17,7 +17,7 @@ from nexus_pipeline.database import connection as db
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.functions import role_states
 from nexus_pipeline.database.migrations import schema_state
-from nexus_pipeline.database.pgmq import pgmq_presence, recorded_pgmq
+from nexus_pipeline.database.pgmq import is_old, pgmq_presence, recorded_pgmq
 from nexus_pipeline.database.server import OLDEST_SERVER, Server, server_faults, server_of
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.embedded import files as embedded_files
@@ -180,20 +180,22 @@ def _pgmq(connection: Connection) -> Finding:
     extension = found["extension"]
     if extension is None and not found["installed"]:
         return Finding("pgmq", "warn", "not installed yet", "nexus migrate")
+    if is_old(connection):
+        detail = f"{extension or 'the version here'} is too old: 1.10 or newer is needed"
+        return Finding("pgmq", "fail", detail, "ALTER EXTENSION pgmq UPDATE, or have whoever installed it update it")
     readable = _row(connection, "has_record")["readable"]
     if readable is False:
         return Finding("pgmq", "ok", "installed; this role may not read its version")
     recorded = recorded_pgmq(connection) if readable else None
-    if recorded is None:
-        return Finding("pgmq", "warn", "installed, but its version is not recorded", "nexus migrate")
-    version = newest = extension or recorded.version
     if extension is not None:
-        newest = found["on_offer"]
-    elif recorded.method == "sql":
-        newest = get_embedded_sql_version()
+        version, newest, way = extension, found["on_offer"], "an extension"
+    elif recorded is not None:
+        version, newest, way = recorded.version, get_embedded_sql_version(), "installed as SQL"
+    else:
+        return Finding("pgmq", "ok", "installed by somebody else, version unknown")
     if version != newest:
         return Finding("pgmq", "warn", f"{version}; {newest} is available", "nexus migrate")
-    return Finding("pgmq", "ok", f"{version}, {'an extension' if extension else 'installed as SQL'}")
+    return Finding("pgmq", "ok", f"{version}, {way}")
 
 
 def _roles(connection: Connection) -> Finding:
