@@ -17,7 +17,7 @@ from nexus_pipeline.errors import FailedError
 from nexus_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, JobDefinition
+    from dagster import DagsterEvent, DagsterInstance, JobDefinition
 
 DEFINITIONS = "nexus_pipeline.definitions"
 HOURS_PER_RUN = 31 * 24
@@ -124,8 +124,20 @@ def _execute(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     ) as result:
         if not result.success:
-            steps = ", ".join(sorted(event.step_key or "" for event in result.get_step_failure_events()))
+            failures = sorted(f"{event.step_key}: {_reason(event)}" for event in result.get_step_failure_events())
             raise FailedError(
-                f"run {result.run_id} of the hours from {window.start.isoformat()} failed in {steps or 'its start'}"
+                f"run {result.run_id} of the hours from {window.start.isoformat()} failed in"
+                f" {'; '.join(failures) or 'its start'}"
             )
         return result.run_id
+
+
+def _reason(failure: DagsterEvent) -> str:
+    """The first line of what went wrong in a step: the last cause, where one error led to another."""
+    data = failure.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip().splitlines()[0] if error is not None else "no error is recorded"

@@ -27,7 +27,8 @@ def failures(reassurance: str = "") -> Iterator[None]:
         known = as_nexus_error(error) if isinstance(error, psycopg.Error) else error
         if known is None:
             raise
-        raise dg.Failure(f"{known}. {reassurance}" if reassurance else str(known)) from error
+        # Without its cause: the text of an error of PostgreSQL repeats the statement, which can have 200 lines.
+        raise dg.Failure(f"{known}. {reassurance}" if reassurance else str(known)) from None
 
 
 class NexusDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]

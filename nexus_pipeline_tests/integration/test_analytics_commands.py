@@ -121,9 +121,13 @@ def test_a_backfill_rebuilds_a_range_in_few_runs_and_reports_its_progress(
         assert len(instance.get_materialized_partitions(dg.AssetKey(table.name))) == 1080
 
 
-def test_a_backfill_whose_run_fails_names_the_run(instance: dg.DagsterInstance, connection: Connection) -> None:
+def test_a_backfill_whose_run_fails_names_the_run_and_the_reason(
+    instance: dg.DagsterInstance, connection: Connection
+) -> None:
     connection.execute("ALTER TABLE hourly_signal_aggregates RENAME COLUMN volume TO gone")
-    with pytest.raises(FailedError, match=r"run [0-9a-f-]{36} of the hours from .* failed in hourly_signal_aggregates"):
+    with pytest.raises(
+        FailedError, match=r"run [0-9a-f-]{36} of the hours from .* failed in hourly_signal_aggregates: .*volume"
+    ):
         run_backfill(instance, Window(MIDNIGHT - DAY, MIDNIGHT), lambda *_: None, definitions=DEFINITIONS)
 
 
