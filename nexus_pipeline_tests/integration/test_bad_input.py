@@ -20,6 +20,8 @@ RSI = "rsi: must be a number from 0 to 100"
 AMOUNT = "must be a number that is 0 or more"
 CONTEXT = "market_context: must be an object"
 TIME = "occurred_at: must be an ISO 8601 time with an offset, as in 2026-01-31T09:00:00Z"
+NO_OFFSET = "occurred_at: has no offset: write 2026-01-31T09:00:00Z, or +02:00 instead of Z"
+NO_SUCH_TIME = "occurred_at: names a day, or a time of day, that does not exist"
 LONG = "message: is longer than 65536 bytes"
 BAD: list[tuple[str | None, str]] = [
     (None, "message: must be a JSON object, not null"),
@@ -60,9 +62,9 @@ BAD: list[tuple[str | None, str]] = [
     ('{"rsi": 25, "occurred_at": "yesterday"}', TIME),
     ('{"rsi": 25, "occurred_at": "infinity"}', TIME),
     ('{"rsi": 25, "occurred_at": 1767225600}', TIME),
-    ('{"rsi": 25, "occurred_at": "2026-01-01T00:00:00"}', TIME),
-    ('{"rsi": 25, "occurred_at": "2026-02-29T00:00:00Z"}', TIME),
-    ('{"rsi": 25, "occurred_at": "2026-01-01T24:00:00Z"}', TIME),
+    ('{"rsi": 25, "occurred_at": "2026-01-01T00:00:00"}', NO_OFFSET),
+    ('{"rsi": 25, "occurred_at": "2026-02-29T00:00:00Z"}', NO_SUCH_TIME),
+    ('{"rsi": 25, "occurred_at": "2026-01-01T24:00:00Z"}', NO_SUCH_TIME),
     ('{"rsi": 25, "symbol": ""}', "symbol: must be a text of 1 to 200 characters"),
     ('{"rsi": 25, "strategy": 7}', "strategy: must be a text of 1 to 200 characters"),
     ('{"rsi": 25, "note": "' + "x" * 200_000 + '"}', LONG),

@@ -37,7 +37,8 @@ BEGIN
         GRANT SELECT ON nexus.queues, nexus.migrations, nexus.function_files TO nexus_sender;
         GRANT SELECT, INSERT ON nexus.idempotency_keys TO nexus_sender;
         GRANT EXECUTE ON FUNCTION
-            nexus.enqueue, nexus.request_faults, nexus.checked_queue, nexus.parse_request, nexus.parse_time
+            nexus.enqueue, nexus.request_faults, nexus.checked_queue, nexus.parse_request, nexus.parse_time,
+            nexus.time_fault
             TO nexus_sender;
     END IF;
     -- Reads decisions, hours and what is going on.

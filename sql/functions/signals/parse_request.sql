@@ -82,7 +82,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                  OR length(part.strategy_version #>> '{}') NOT BETWEEN 1 AND 10
                 THEN ARRAY['strategy_version', 'must be a text of 1 to 10 characters']
             WHEN part.occurred_at IS NOT NULL AND typed.occurred_at IS NULL
-                THEN ARRAY['occurred_at', 'must be an ISO 8601 time with an offset, as in 2026-01-31T09:00:00Z']
+                THEN ARRAY['occurred_at', nexus.time_fault(part.occurred_text)]
         END AS fault
         OFFSET 0
       ) AS checked
