@@ -47,7 +47,9 @@ def server_faults(server: Server) -> Iterator[ServerFault]:
         yield ServerFault("writes", "the server is a standby, which is read-only", "use the primary server")
     elif server.read_only:
         detail = "transactions are read-only by default"
-        yield ServerFault("writes", detail, _reset("default_transaction_read_only", server.read_only_source, server))
+        yield ServerFault(
+            "writes", detail, reset_statement("default_transaction_read_only", server.read_only_source, server)
+        )
     if server.encoding != "UTF8":
         detail = f"the encoding of {server.database} is {server.encoding}, which cannot hold every text"
         remedy = "CREATE DATABASE nexus ENCODING 'UTF8' TEMPLATE template0; and name it in the URL"
@@ -61,7 +63,7 @@ def refuse_unusable(connection: Connection) -> None:
         raise UnavailableError(f"{place(connection.info.dsn)} cannot be used: {'; '.join(found)}")
 
 
-def _reset(setting: str, source: str | None, server: Server) -> str:
+def reset_statement(setting: str, source: str | None, server: Server) -> str:
     """How to take back a setting that comes from `source`, as pg_settings names it."""
     database, role = quoted(server.database), quoted(server.role)
     match source:

@@ -22,6 +22,11 @@ def configure(connection: psycopg.Connection[Any]) -> None:
         connection.prepare_threshold = None
 
 
+def is_pooled(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler is in between, as `configure` found out."""
+    return connection.prepare_threshold is None
+
+
 def configure_dagster(connection: Any) -> None:
     """The same for a connection of psycopg2 to Dagster's storage, whose own search path stays.
 

@@ -18,7 +18,8 @@ from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.functions import role_states
 from nexus_pipeline.database.migrations import schema_state
 from nexus_pipeline.database.pgmq import is_old, pgmq_presence, recorded_pgmq
-from nexus_pipeline.database.server import OLDEST_SERVER, Server, server_faults, server_of
+from nexus_pipeline.database.server import OLDEST_SERVER, Server, reset_statement, server_faults, server_of
+from nexus_pipeline.database.session import is_pooled
 from nexus_pipeline.database.statements import queries, rows_as
 from nexus_pipeline.embedded import files as embedded_files
 from nexus_pipeline.embedded import server as embedded
@@ -128,12 +129,23 @@ def _database(connection: Connection, conninfo: str) -> Iterator[Finding]:
     if server.version_number < OLDEST_SERVER:
         return
     yield Finding("version", "ok", f"PostgreSQL {server.version}")
+    yield from _session(connection, server)
     try:
         yield from _installed(connection, server)
     except psycopg.Error as error:
         remedy = f"GRANT USAGE ON SCHEMA nexus, pgmq TO {db.quoted(server.role)}"
         yield Finding("schema", "fail", f"it cannot be read: {db.first_line(error)}", remedy)
     yield _clock(connection)
+
+
+def _session(connection: Connection, server: Server) -> Iterator[Finding]:
+    """What is between us and the server, and what it sets in a session that we cannot set otherwise."""
+    pooled = is_pooled(connection)
+    if pooled:
+        yield Finding("pooler", "ok", "a pooler leads to the server; nothing is prepared or left in its sessions")
+    for row in rows_as(dict, connection, queries("doctor").session_defaults, pooled=pooled):
+        detail = f"{row['name']} is {row['value']}, which can cancel or fail statements of the product"
+        yield Finding("session", "warn", detail, reset_statement(row["name"], row["source"], server))
 
 
 def _installed(connection: Connection, server: Server) -> Iterator[Finding]:

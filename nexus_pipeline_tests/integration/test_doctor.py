@@ -227,3 +227,40 @@ def test_a_folder_open_to_others_fails(settings: Settings) -> None:
     os.chmod(settings.home / "postgres", 0o755)
     found = by_check(examine(settings))["folder"]
     assert (found.state, "chmod" in str(found.remedy)) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [("DATABASE {database}", 'ALTER DATABASE "{}" RESET statement_timeout'),
+     ("ROLE CURRENT_USER IN DATABASE {database}", 'IN DATABASE "{}" RESET statement_timeout')],
+)  # fmt: skip
+def test_a_statement_timeout_is_a_warning_with_the_statement_that_resets_it(
+    settings: Settings, connection: Connection, target: str, remedy: str
+) -> None:
+    database = connection.info.dbname
+    connection.execute(f"ALTER {target.format(database=database)} SET statement_timeout = '60s'")
+    connection.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
+    found = [each for each in examine(settings) if each.check == "session"]
+    assert [(each.state, "statement_timeout is 60000" in each.detail) for each in found] == [("warn", True)]
+    assert remedy.format(database) in str(found[0].remedy)
+    connection.execute(str(found[0].remedy))
+    assert by_check(examine(settings)).get("session") is None
+
+
+def test_three_faults_are_three_findings_each_with_its_remedy(
+    settings: Settings, connection: Connection, empty_database: str
+) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as admin:
+        admin.execute(
+            "CREATE SCHEMA pgmq; CREATE FUNCTION pgmq.create(queue_name text) RETURNS void LANGUAGE sql AS ''"
+        )
+        for setting in ("statement_timeout = '1s'", "default_transaction_read_only = on"):
+            admin.execute(f"ALTER DATABASE {admin.info.dbname} SET {setting}")
+    found = examine(settings.model_copy(update={"database_url": SecretStr(empty_database)}))
+    faults = {each.check: each for each in found if each.check in ("session", "writes", "pgmq")}
+    assert {check: each.state for check, each in faults.items()} == {
+        "session": "warn",
+        "writes": "fail",
+        "pgmq": "fail",
+    }
+    assert all(each.remedy for each in faults.values())

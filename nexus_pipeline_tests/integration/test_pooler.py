@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 
 from nexus_pipeline.dagster_instance.engine import shared_engine, sqlalchemy_url
 from nexus_pipeline.database.connection import Connection, connect
 from nexus_pipeline.database.migrations import migrate, migration_names, schema_state
+from nexus_pipeline.local.doctor import examine
 from nexus_pipeline.queues.leases import RetryPolicy, claim, settle
 from nexus_pipeline.queues.names import MAIN_QUEUE
+from nexus_pipeline.settings import Settings
 from nexus_pipeline_tests.support.commands import JOB
 from nexus_pipeline_tests.support.dagster import forget_pools
 from nexus_pipeline_tests.support.pooler import pgbouncer
@@ -96,6 +100,15 @@ def test_three_senders_and_two_workers_at_once_lose_and_double_nothing(
     with ThreadPoolExecutor(2) as threads:
         assert sum(threads.map(work, range(2))) == 15_000
     assert balanced(connection).completed == 15_000
+
+
+def test_doctor_names_the_pooler_and_what_comes_through_it(conninfo: str, through: Through, tmp_path: Path) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET default_transaction_isolation = 'serializable'")
+    settings = Settings(database_url=SecretStr(through(conninfo)), home=tmp_path / "home")
+    found = {each.check: each for each in examine(settings)}
+    assert (found["pooler"].state, found["session"].state) == ("ok", "warn")
+    assert "RESET default_transaction_isolation" in str(found["session"].remedy)
 
 
 def test_commands_and_the_job_work_through_a_pooler(pooled_env: dict[str, str], connection: Connection) -> None:

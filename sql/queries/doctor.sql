@@ -44,3 +44,24 @@ SELECT has_table_privilege(to_regclass('nexus.pgmq_installs'), 'SELECT') AS read
 -- Whether a database exists, and whether the role may create databases.
 SELECT EXISTS (SELECT FROM pg_database d WHERE d.datname = :name) AS present,
        (SELECT r.rolsuper OR r.rolcreatedb FROM pg_roles r WHERE r.rolname = current_user) AS may_create;
+
+-- name: session_defaults(pooled)
+-- Defaults of the server, database or role that can reach the product: a statement timeout, and behind a pooler, which may
+-- lead each transaction to another session, those that a session can only set for itself. `source` as in pg_settings.
+SELECT s.name, s.reset_val AS value,
+       coalesce((
+           SELECT CASE WHEN d.setrole <> 0 AND d.setdatabase <> 0 THEN 'database user'
+                       WHEN d.setrole <> 0 THEN 'user' WHEN d.setdatabase <> 0 THEN 'database' ELSE 'global' END
+             FROM pg_db_role_setting d CROSS JOIN unnest(d.setconfig) AS c (line)
+            WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()))
+              AND d.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user))
+              AND lower(split_part(c.line, '=', 1)) = s.name
+            ORDER BY d.setrole <> 0 DESC, d.setdatabase <> 0 DESC
+            LIMIT 1), 'configuration file') AS source
+  FROM pg_settings s
+  JOIN (VALUES ('statement_timeout', '0', false), ('default_transaction_isolation', 'read committed', true),
+               ('lock_timeout', '0', true), ('transaction_timeout', '0', true),
+               ('idle_in_transaction_session_timeout', '0', true), ('idle_session_timeout', '0', true)
+       ) AS n (name, wanted, behind_pooler) ON n.name = s.name
+ WHERE s.reset_val <> n.wanted AND (:pooled OR NOT n.behind_pooler)
+ ORDER BY s.name;
